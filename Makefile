@@ -1,0 +1,74 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint types unit clean
+
+help: ## What can be made here
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# --- set-up: a virtual environment in the project, pinned by constraints.txt ----------------------------------------
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	@touch $@
+
+setup: $(VENV)/.ready ## Set up .venv with everything (a second run takes a second)
+
+demo: setup ## Run 3,708 product reviews through the application on this machine
+	@$(BIN)/python examples/demo.py
+
+test: setup lint types unit ## Lint, types and every test
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/cfn-lint template.yaml examples/template.yaml
+
+types: setup
+	@$(BIN)/mypy
+
+unit: setup
+	@$(BIN)/python -m pytest
+
+clean: ## Remove what was built (the embedded stack's data stay)
+	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --- packages of the functions: called by `sam build`, one target per function ---------------------------------------
+# For AWS: wheels of the functions' runtime (python3.13, arm64), whatever Python runs here. BATCH_PROCESSOR_BUILD=local:
+# wheels for the Python that runs here, which the embedded stack's functions run under.
+# boto3 and botocore are the runtime's own; jmespath is pinned on purpose: mappings are written in its language.
+BUILD_PYTHON ?= $(if $(wildcard $(BIN)/python),$(abspath $(BIN)/python),$(PYTHON))
+ifeq ($(BATCH_PROCESSOR_BUILD),local)
+WHEELS :=
+else
+WHEELS := --python-version 3.13 --implementation cp --only-binary=:all: \
+	--platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_28_aarch64
+endif
+PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	-c constraints.txt $(WHEELS) --target "$(ARTIFACTS_DIR)"
+PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
+LOCAL_ONLY := cli embedded local
+
+define package
+	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"
+	cp handlers/__init__.py handlers/$(1).py "$(ARTIFACTS_DIR)/handlers/"
+	cp service/*.py "$(ARTIFACTS_DIR)/service/"
+	rm -f $(foreach module,$(LOCAL_ONLY),"$(ARTIFACTS_DIR)/service/$(module).py")
+	$(if $(strip $(2)),$(PIP_TARGET) $(2))
+	rm -rf "$(ARTIFACTS_DIR)"/bin "$(ARTIFACTS_DIR)"/*/tests
+endef
+
+build-PrepareBatchFunction:
+	$(call package,prepare_batch,$(PYDANTIC) pynamodb jmespath google-re2)
+
+build-InputMapperFunction:
+	$(call package,transform_input,)
+
+build-OutputWriterFunction:
+	$(call package,write_result,jmespath google-re2)
+
+build-ResultAggregatorFunction:
+	$(call package,aggregate_results,pynamodb)

@@ -1,0 +1,13 @@
+"""PrepareBatch: refuses a bad batch, or writes what the others need to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.app import from_environment
+from service.prepare import prepare
+
+
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """`event`: input, execution_name, execution_arn, started_at of the execution."""
+    return prepare(from_environment(), event)

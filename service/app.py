@@ -1,0 +1,96 @@
+"""The only place where AWS clients are made; everything else is given what it needs."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.plans import Plans
+    from service.records import Records
+    from service.registry import Registry
+    from service.store import ResultStore
+
+# Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=5, read_timeout=60)
+
+
+class App:
+    """Clients and stores of one stack, each made when it is first asked for."""
+
+    def __init__(self, settings: Settings, session: Any = None, *, endpoint_url: str | None = None) -> None:
+        self.settings = settings
+        self.session: Any = session or boto3.Session()
+        self.endpoint_url = endpoint_url
+
+    def client(self, service: str) -> Any:
+        """A client with the product's retries and time-outs."""
+        session: Any = self.session
+        return session.client(service, config=_CONFIG, endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        """Client of DynamoDB."""
+        return self.client("dynamodb")
+
+    @cached_property
+    def s3(self) -> Any:
+        """Client of S3."""
+        return self.client("s3")
+
+    @cached_property
+    def stepfunctions(self) -> Any:
+        """Client of Step Functions."""
+        return self.client("stepfunctions")
+
+    @cached_property
+    def lambda_client(self) -> Any:
+        """Client of Lambda."""
+        return self.client("lambda")
+
+    @cached_property
+    def store(self) -> ResultStore:
+        """Results by row, in order."""
+        from service.store import ResultStore  # noqa: PLC0415 - a function loads only what it calls
+
+        return ResultStore(self.dynamodb, self.settings.results_table)
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Plans by batch and hash, and the stop flag."""
+        from service.plans import Plans  # noqa: PLC0415
+
+        return Plans(self.dynamodb, self.settings.batches_table)
+
+    @cached_property
+    def records(self) -> Records:
+        """Batch records."""
+        from service.records import Records  # noqa: PLC0415
+
+        self._bind()
+        return Records()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Targets by name and version."""
+        from service.registry import Registry  # noqa: PLC0415
+
+        self._bind()
+        return Registry()
+
+    def _bind(self) -> None:
+        from service import table  # noqa: PLC0415
+
+        table.bind(self.settings, self.session, self.endpoint_url)
+
+
+@lru_cache(maxsize=1)
+def from_environment() -> App:
+    """The app of a Lambda function, made once per process."""
+    return App(Settings.from_environment(os.environ))

@@ -1,0 +1,137 @@
+"""The embedded AWS: ministack in a process of its own, mended where it does not do as AWS does.
+
+Run by `service.local` as `python -m service.embedded`. Every patch names what AWS does; `check` fails when ministack
+is no longer what a patch was written for (tests/unit/test_embedded.py calls it). Written against ministack 1.5.33.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import json
+import threading
+from typing import Any
+
+_PINNED = "1.5.33"
+_context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
+_RAISED = "__raised__"
+_SCRIPT_ERROR = (
+    '_real_stdout.write(json.dumps({"status": "error", "error": str(e), "trace": traceback.format_exc()}) + "\\n")'
+)
+_SCRIPT_RAISED = (
+    '_real_stdout.write(json.dumps({"status": "ok", "result": {"' + _RAISED + '": {"errorMessage": str(e), '
+    '"errorType": type(e).__name__}}}) + "\\n")'
+)
+
+
+class PatchMisfitError(Exception):
+    """The installed ministack is not the one that a patch was written for."""
+
+
+def check() -> None:
+    """Raises PatchMisfitError naming what a patch no longer finds in the installed ministack."""
+    from ministack.core import lambda_runtime  # noqa: PLC0415 - importing ministack reads its settings
+    from ministack.services import lambda_svc, stepfunctions  # noqa: PLC0415
+
+    expected = {
+        "stepfunctions._execute_task": (stepfunctions, "_execute_task", ["state_def", "raw_input", "execution", "ctx"]),
+        "stepfunctions._run_map_items": (
+            stepfunctions,
+            "_run_map_items",
+            ["state_def", "raw_input", "execution", "ctx"],
+        ),
+        "stepfunctions._apply_result_selector": (stepfunctions, "_apply_result_selector", ["state_def", "data"]),
+        "stepfunctions._resolve_params_obj": (stepfunctions, "_resolve_params_obj", ["template", "data", "ctx"]),
+        "stepfunctions._resolve_path": (stepfunctions, "_resolve_path", ["path", "data"]),
+        "lambda_svc._execute_function_warm": (lambda_svc, "_execute_function_warm", ["func", "event", "request_id"]),
+    }
+    for name, (module, attribute, parameters) in expected.items():
+        found = getattr(module, attribute, None)
+        if found is None or list(inspect.signature(found).parameters) != parameters:
+            raise PatchMisfitError(f"ministack's {name} does not take {parameters}: pin ministack=={_PINNED}")
+    if lambda_runtime._PYTHON_WORKER_SCRIPT.count(_SCRIPT_ERROR) != 1:  # noqa: SLF001
+        raise PatchMisfitError(f"ministack's worker script reports errors in another way: pin ministack=={_PINNED}")
+    drain = lambda_runtime.Worker._drain_stderr_bounded  # noqa: SLF001
+    if list(inspect.signature(drain).parameters)[1:] != ["first_line_wait", "idle_confirm", "hard_cap"]:
+        raise PatchMisfitError(f"ministack waits for log lines in another way: pin ministack=={_PINNED}")
+
+
+def patch() -> None:
+    """Puts every patch in place."""
+    check()
+    _patch_paths()
+    _patch_errors()
+    _patch_quiet_functions()
+
+
+def _patch_paths() -> None:
+    """MaxConcurrencyPath and TimeoutSecondsPath count, and a ResultSelector sees the context object.
+
+    Amazon States Language: "Map state" (MaxConcurrencyPath), "Timeouts" (TimeoutSecondsPath), "Payload Template".
+    """
+    from ministack.services import stepfunctions as sfn  # noqa: PLC0415
+
+    execute_task, run_map_items = sfn._execute_task, sfn._run_map_items  # noqa: SLF001
+    resolve_path, resolve_params = sfn._resolve_path, sfn._resolve_params_obj  # noqa: SLF001
+
+    def with_timeout(state_def: dict[str, Any], raw_input: Any, execution: Any, ctx: dict[str, Any]) -> Any:
+        if "TimeoutSecondsPath" in state_def:
+            state_def = {**state_def, "TimeoutSeconds": resolve_path(state_def["TimeoutSecondsPath"], raw_input)}
+        token = _context.set(ctx)
+        try:
+            return execute_task(state_def, raw_input, execution, ctx)
+        finally:
+            _context.reset(token)
+
+    def with_concurrency(state_def: dict[str, Any], raw_input: Any, execution: Any, ctx: dict[str, Any]) -> Any:
+        if "MaxConcurrencyPath" in state_def:
+            state_def = {**state_def, "MaxConcurrency": resolve_path(state_def["MaxConcurrencyPath"], raw_input)}
+        return run_map_items(state_def, raw_input, execution, ctx)
+
+    def select(state_def: dict[str, Any], data: Any) -> Any:
+        selector = state_def.get("ResultSelector")
+        return resolve_params(selector, data, _context.get({})) if selector else data
+
+    sfn._execute_task, sfn._run_map_items, sfn._apply_result_selector = with_timeout, with_concurrency, select  # noqa: SLF001
+
+
+def _patch_errors() -> None:
+    """An exception keeps its class as the error's name, and does not end the worker.
+
+    AWS Lambda guide, "Python function errors": errorType is the class's name; the environment is used again.
+    """
+    from ministack.core import lambda_runtime  # noqa: PLC0415
+    from ministack.services import lambda_svc  # noqa: PLC0415
+
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(_SCRIPT_ERROR, _SCRIPT_RAISED)  # noqa: SLF001
+    execute = lambda_svc._execute_function_warm  # noqa: SLF001
+
+    def with_names(func: Any, event: Any, request_id: str) -> dict[str, Any]:
+        result: dict[str, Any] = execute(func, event, request_id)
+        body = result.get("body")
+        if isinstance(body, dict) and _RAISED in body:
+            return {"body": body[_RAISED], "error": True, "log": json.dumps(body[_RAISED])}
+        return result
+
+    lambda_svc._execute_function_warm = with_names  # noqa: SLF001
+
+
+def _patch_quiet_functions() -> None:
+    """A function that logs nothing is not waited for: AWS answers as soon as it returns."""
+    from ministack.core import lambda_runtime  # noqa: PLC0415
+
+    lambda_runtime.Worker._drain_stderr_bounded.__defaults__ = (0.0, 0.005, 0.25)  # noqa: SLF001
+
+
+def main() -> None:
+    """Serves until it is told to stop (SIGTERM)."""
+    threading.stack_size(512 * 1024)  # a thread for each row in flight
+    patch()
+    from ministack.app import main as serve  # noqa: PLC0415
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

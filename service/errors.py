@@ -1,0 +1,54 @@
+"""Errors that a person reads: each names the thing, the place and the next step."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in what was given: `path` is the place (`output_mapping.extraction_methods[0].paths.title`)."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class BatchProcessorError(Exception):
+    """Base of every error that this product raises on purpose."""
+
+
+class BatchRefused(BatchProcessorError):
+    """The batch cannot be run as given; holds every problem found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SourceChanged(BatchProcessorError):
+    """The source object was replaced while the batch was running (its ETag differs)."""
+
+
+class NotFound(BatchProcessorError):
+    """There is no such batch, target or stack."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`Did you mean …?` with up to three known names, or the known names when none is near; never empty-handed."""
+    names = list(known)
+    lowered = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), lowered, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(lowered[name]) for name in close) + "?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(repr(name) for name in names[:12])
+    return f"known: {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")

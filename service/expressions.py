@@ -1,0 +1,297 @@
+"""The one expression language of every mapping: JMESPath with `$` as root, `parse` and `parse_text`."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NoReturn, Protocol
+
+from jmespath import exceptions, functions, parser, visitor
+
+from service.errors import nearest
+from service.messages import parse_text, stepped, text_of
+
+Node = dict[str, Any]
+
+# Every fault that a JMESPath function or comparison can raise on a JSON value; what is not here is a fault of ours.
+_RUN_TIME_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+
+
+class ExpressionFault(Exception):
+    """An expression that does not compile; `position` is the 0-based place of the fault in `text`."""
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        self.text, self.reason = text, reason
+        self.position = max(0, min(position, len(text)))
+        super().__init__(text, self.position, reason)
+
+    def __str__(self) -> str:
+        start = self.text.rfind("\n", 0, self.position) + 1
+        line = self.text[start:].split("\n", 1)[0].replace("\t", " ")
+        return f"{self.reason}\n  {line}\n  {' ' * (self.position - start)}^"
+
+
+class Expression:
+    """A compiled expression; `names` are the fields of the root with which its paths begin."""
+
+    __slots__ = ("_tree", "names", "text")
+
+    def __init__(self, text: str, tree: Node) -> None:
+        self.text = text
+        self.names = frozenset(_root_names(tree))
+        self._tree = tree
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def find(self, value: Any) -> Any:
+        """The value found, or None when there is none or a function refused what it was given."""
+        return self.search(value)[0]
+
+    def search(self, value: Any) -> tuple[Any, str | None]:
+        """The value found and, when a function refused what it was given, why; never raises on a JSON value."""
+        try:
+            return _INTERPRETER.visit(self._tree, value), None
+        except exceptions.JMESPathTypeError as fault:
+            wanted = " or ".join(fault.expected_types)
+            given = functions.TYPES_MAP.get(fault.actual_type, fault.actual_type)
+            return None, f"{fault.function_name}() needs {wanted}, was given {given}"
+        except _RUN_TIME_FAULTS as fault:
+            return None, f"the expression cannot be applied to this value ({type(fault).__name__})"
+
+
+@lru_cache(maxsize=2048)
+def compile_expression(text: str) -> Expression:
+    """The expression compiled, its functions and regular expressions checked; raises ExpressionFault."""
+    if not isinstance(text, str):
+        raise ExpressionFault(str(text), 0, f"an expression is text, this is {type(text).__name__}")
+    first = len(text) - len(text.lstrip(" \t\r\n"))
+    # `@` has the length of `$` and the same meaning as the first token, so positions stay true.
+    rooted = f"{text[:first]}@{text[first + 1 :]}" if text[first : first + 1] == "$" else text
+    try:
+        tree = _Parser().tree(rooted)
+        return Expression(text, _Check(text).node(tree))
+    except exceptions.ParseError as fault:
+        raise ExpressionFault(text, fault.lex_position, _reason(text, fault)) from None
+    except exceptions.EmptyExpressionError:
+        raise ExpressionFault(text, 0, "the expression is empty") from None
+    except RecursionError:
+        raise ExpressionFault(text, 0, "the expression is nested too deeply") from None
+    except (ValueError, LookupError) as fault:
+        raise ExpressionFault(text, 0, f"the expression cannot be read: {fault}") from None
+
+
+@lru_cache(maxsize=512)
+def compile_pattern(regex: str, field: str = "content") -> Expression:
+    """The expression that applies a bare regular expression to one field; raises ExpressionFault."""
+    literal = {"type": "literal", "children": [], "value": _compiled(regex, regex, 0)}
+    subject = {"type": "field", "children": [], "value": field}
+    return Expression(regex, {"type": "function_expression", "children": [subject, literal], "value": "parse"})
+
+
+def _reason(text: str, fault: exceptions.ParseError) -> str:
+    """What is wrong, in words for someone who may know JSONPath better than JMESPath."""
+    if isinstance(fault, exceptions.IncompleteExpressionError) or fault.lex_position >= len(text):
+        return "the expression ends too early"
+    at = text[fault.lex_position : fault.lex_position + 1]
+    before = text[: fault.lex_position].rstrip()
+    if isinstance(fault, exceptions.LexerError) and str(fault.message).startswith("Unclosed"):
+        return f"the text that begins with {at} has no end"
+    hint = ""
+    if at == "$":
+        hint = ": it is the root only at the beginning of an expression"
+    elif at == "." and before.endswith("."):
+        hint = ": `..` is JSONPath; JMESPath has no search at any depth, write the whole path"
+    elif before.lstrip() == "$":
+        hint = ": after `$` comes `.name` or `[0]`"
+    elif at in {"'", '"'} and before.endswith("["):
+        hint = ': a name in brackets is JSONPath; write .name or ."a name"'
+    return f"`{at}` is not expected here{hint}"
+
+
+def to_number(value: Any) -> int | float | None:
+    """A number, or the number that a text writes; None for anything else, and for what is not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if not isinstance(value, str):
+        return value if math.isfinite(value) else None
+    if not value.isascii() or "_" in value:
+        return None
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return None
+
+
+class _Regex(Protocol):
+    def search(self, text: bytes) -> Any: ...
+
+
+def _compiled(regex: str, text: str, position: int) -> _Regex:
+    """RE2's compiled form, which runs in time linear in the text; `position` is where `regex` stands in `text`."""
+    import re2  # noqa: PLC0415 - 7 ms of a cold start, only where a mapping uses a regular expression
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled: _Regex = re2.compile(regex.encode("utf-8", "replace"), options)
+    except re2.error as fault:
+        reason = fault.args[0].decode("utf-8", "replace") if isinstance(fault.args[0], bytes) else str(fault)
+        fragment = reason.rpartition(": ")[2]
+        place = text.find(fragment, position) if fragment else -1
+        hint = "; regular expressions here run in linear time, without look-around and back-references"
+        raise ExpressionFault(
+            text, position if place < 0 else place, f"the regular expression is not supported: {reason}{hint}"
+        ) from None
+    return compiled
+
+
+class _Parser(parser.Parser):  # type: ignore[misc]  # jmespath has no types
+    """JMESPath's parser; remembers where calls, literals and slices stand."""
+
+    def tree(self, text: str) -> Node:
+        if not text:
+            raise exceptions.EmptyExpressionError
+        parsed: Node = self._parse(text).parsed
+        return parsed
+
+    def _token_nud_literal(self, token: Node) -> Node:
+        return {**super()._token_nud_literal(token), "position": token["start"]}
+
+    def _token_nud_expref(self, token: Node) -> Node:
+        return {**super()._token_nud_expref(token), "position": token["start"]}
+
+    def _token_led_lparen(self, left: Node) -> Node:
+        start = self._lookahead_token(-2)["start"]
+        return {**super()._token_led_lparen(left), "position": start}
+
+    def _parse_slice_expression(self) -> Node:
+        start = self._lookahead_token(0)["start"]
+        return {**super()._parse_slice_expression(), "position": start}
+
+
+class _Check:
+    """Turns a syntax tree into the one that runs: calls checked, regular expressions compiled."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def node(self, node: Node) -> Node:
+        kind = node["type"]
+        if kind == "function_expression":
+            return self._call(node)
+        if kind == "expref":
+            self._refuse(node, "`&` stands only before the expression given to map, sort_by, min_by or max_by")
+        if kind == "slice":
+            if node["children"][2] == 0:
+                self._refuse(node, "a slice cannot have the step 0")
+            return node
+        children = [self.node(child) for child in node["children"]]
+        if kind in _STEPPING:
+            children[0] = {"type": "opened", "children": [children[0]]}
+        return {**node, "children": children}
+
+    def _call(self, node: Node) -> Node:
+        name, arguments = node["value"], list(node["children"])
+        signature = _Functions.FUNCTION_TABLE.get(name, {}).get("signature")
+        if signature is None:
+            self._refuse(node, f"there is no function {name}(): {nearest(name, _Functions.FUNCTION_TABLE)}")
+        if name in _ON_CURRENT and len(arguments) == len(signature) - 1:
+            arguments.insert(0, {"type": "current", "children": []})
+        self._check_count(node, len(arguments), signature)
+        if name == "parse":
+            arguments[1] = self._pattern(node, arguments[1])
+        children = []
+        for index, argument in enumerate(arguments):
+            wanted = signature[min(index, len(signature) - 1)]["types"]
+            if "expref" not in wanted:
+                children.append(self.node(argument))
+            elif argument["type"] == "expref":
+                children.append({**argument, "children": [self.node(argument["children"][0])]})
+            else:
+                self._refuse(node, f"{name}() needs an expression with `&` as its argument {index + 1}")
+        return {**node, "children": children}
+
+    def _check_count(self, node: Node, given: int, signature: tuple[Node, ...]) -> None:
+        wanted, variadic = len(signature), bool(signature and signature[-1].get("variadic"))
+        if given == wanted or (variadic and given > wanted):
+            return
+        if node["value"] == "parse":
+            self._refuse(node, "parse() needs a regular expression: parse('…') or parse(value, '…')")
+        least = "at least " if variadic else ""
+        noun = "argument" if wanted == 1 else "arguments"
+        self._refuse(node, f"{node['value']}() needs {least}{wanted} {noun}, was given {given}")
+
+    def _pattern(self, call: Node, argument: Node) -> Node:
+        if argument["type"] != "literal" or not isinstance(argument["value"], str):
+            self._refuse(call, "parse() needs its regular expression as text in single quotes, not computed")
+        return {**argument, "value": _compiled(argument["value"], self.text, argument["position"] + 1)}
+
+    def _refuse(self, node: Node, reason: str) -> NoReturn:
+        raise ExpressionFault(self.text, node.get("position", 0), reason)
+
+
+_ON_CURRENT = frozenset({"parse", "parse_text"})
+_STEPPING = frozenset({"projection", "value_projection", "filter_projection", "flatten"})
+_FIRST_ONLY = _STEPPING | {"opened", "subexpression", "pipe", "index_expression"}
+
+
+def _root_names(node: Node) -> set[str]:
+    """The fields that an expression looks up in the root itself."""
+    kind = node["type"]
+    if kind == "field":
+        return {node["value"]}
+    if kind in {"expref", "slice"}:
+        return set()
+    children = node["children"]
+    if kind in _FIRST_ONLY:
+        # `$.a` is the current node, then a.
+        children = [child for child in children if child["type"] not in {"current", "identity"}][:1]
+    return {name for child in children for name in _root_names(child)}
+
+
+class _Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no types
+    """JMESPath's functions and ours."""
+
+    @functions.signature({"types": []}, {"types": []})  # type: ignore[untyped-decorator]
+    def _func_parse(self, value: Any, regex: _Regex) -> str | None:
+        text = text_of(value)
+        if text is None:
+            return None
+        match = regex.search(text.encode("utf-8", "replace"))
+        if match is None:
+            return None
+        group = match.group(1 if match.re.groups else 0)
+        return None if group is None else group.decode("utf-8", "replace")
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_parse_text(self, value: Any) -> Any:
+        return parse_text(value)
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_to_number(self, value: Any) -> int | float | None:
+        return to_number(value)
+
+
+class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
+    """JMESPath's interpreter; a path that steps into a text steps into the JSON which the text holds."""
+
+    def visit_field(self, node: Node, value: Any) -> Any:
+        value = stepped(value) if isinstance(value, str) else value
+        return value.get(node["value"]) if isinstance(value, dict) else None
+
+    def visit_index(self, node: Node, value: Any) -> Any:
+        return super().visit_index(node, stepped(value) if isinstance(value, str) else value)
+
+    def visit_slice(self, node: Node, value: Any) -> Any:
+        return super().visit_slice(node, stepped(value) if isinstance(value, str) else value)
+
+    def visit_opened(self, node: Node, value: Any) -> Any:
+        base = self.visit(node["children"][0], value)
+        return stepped(base) if isinstance(base, str) else base
+
+
+_INTERPRETER = _Interpreter(visitor.Options(custom_functions=_Functions()))

@@ -1,0 +1,312 @@
+"""The embedded stack: a local AWS started detached, template.yaml and the example targets deployed to it, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import yaml
+
+from service.errors import BatchProcessorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STACK = "batch-processor"
+EXAMPLES_STACK = "batch-processor-examples"
+REGION = "us-east-1"
+CHECKOUT = Path(__file__).resolve().parents[1]
+HOME_VARIABLE = "BATCH_PROCESSOR_HOME"
+_ACCOUNT_TOOLS = "arn:aws:lambda:us-east-1:000000000000:function:"
+_ACCOUNT_AGENTS = "arn:aws:states:us-east-1:000000000000:stateMachine:"
+_TOOLS = ("sentiment", "echo", "tool-*")
+_AGENTS = ("broadband-agent", "agent-*")
+_DEPLOYED_FROM = ("template.yaml", "samconfig.toml", "Makefile", "constraints.txt", "infra", "handlers", "service")
+_START_SECONDS = 30
+_STOP_SECONDS = 60
+
+
+class LocalStackFailed(BatchProcessorError):
+    """The embedded stack could not be started, deployed or stopped."""
+
+
+def home() -> Path:
+    """Where the embedded stack keeps its data: `.batch-processor` of the checkout, or BATCH_PROCESSOR_HOME."""
+    return Path(os.environ.get(HOME_VARIABLE) or CHECKOUT / ".batch-processor")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One embedded stack, its data under `root`."""
+
+    root: Path
+
+    @property
+    def _state_file(self) -> Path:
+        return self.root / "stack.json"
+
+    @property
+    def log(self) -> Path:
+        """What the local AWS prints."""
+        return self.root / "aws.log"
+
+    def state(self) -> dict[str, Any]:
+        """Port, pid and fingerprint of what is deployed, as last written."""
+        try:
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return state
+
+    def _save(self, **changes: Any) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        written = self._state_file.with_suffix(".tmp")
+        written.write_text(json.dumps({**self.state(), **changes}))
+        written.replace(self._state_file)
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the local AWS."""
+        return f"http://127.0.0.1:{self.state().get('port')}"
+
+    def session(self) -> Any:
+        """A boto3 session with the embedded stack's own credentials."""
+        return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
+
+    def running(self) -> bool:
+        """Whether our own process is there and answers."""
+        pid = self.state().get("pid")
+        return pid is not None and _is_ours(int(pid)) and self._answers()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def start(self, tell: Callable[[str], None]) -> bool:
+        """Starts the local AWS if it is not running and deploys what has changed; whether anything was done."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _locked(self.root / "lock"):
+            started = not self.running()
+            if started:
+                self._spawn(tell)
+            return self._deploy(tell) or started
+
+    def _spawn(self, tell: Callable[[str], None]) -> None:
+        port = self._port()
+        tell(f"starting the embedded AWS on 127.0.0.1:{port}")
+        for folder in ("state", "s3", "tmp"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        for left_behind in (self.root / "tmp").glob("ministack-*"):
+            _remove(left_behind)
+        environment = {
+            **_plain_environment(),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "IOT_MTLS_ENABLED": "0",
+            "LOG_LEVEL": "WARNING",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self.root / "state"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(self.root / "s3"),
+            "TMPDIR": str(self.root / "tmp"),
+        }
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service.embedded"],
+                cwd=CHECKOUT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at the terminal reaches the group of the command, not this one
+            )
+        self._save(pid=process.pid, port=port)
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LocalStackFailed(f"the embedded AWS did not start; its last words are in {self.log}")
+            time.sleep(0.1)
+
+    def _port(self) -> int:
+        """The port of last time when it is free: addresses in what was stored stay right."""
+        for wanted in (self.state().get("port") or 4566, 0):
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", int(wanted)))
+                return int(probe.getsockname()[1])
+        raise LocalStackFailed("no free port on 127.0.0.1")
+
+    def _deploy(self, tell: Callable[[str], None]) -> bool:
+        fingerprint = _fingerprint()
+        if self.state().get("deployed") == fingerprint:
+            return False
+        tell("building and deploying the application and the example targets")
+        self._sam("template.yaml", STACK, "app", {"ToolArns": _tool_arns(), "AgentArns": _agent_arns()})
+        self._sam("examples/template.yaml", EXAMPLES_STACK, "examples", {})
+        self._expire_items()
+        self._register_examples()
+        self._save(deployed=fingerprint)
+        return True
+
+    def _sam(self, template: str, stack: str, name: str, parameters: dict[str, str]) -> None:
+        """`sam build` and `sam deploy`, as for AWS."""
+        sam = str(Path(sys.executable).with_name("sam"))
+        built = self.root / "build" / name
+        config = ["--config-file", str(CHECKOUT / "samconfig.toml")]
+        self._command([sam, "build", "-t", template, "-b", str(built), "--build-in-source", *config])
+        deploy = [sam, "deploy", "-t", str(built / "template.yaml"), "--stack-name", stack, "--resolve-s3", *config]
+        deploy += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]
+        deploy += ["--region", REGION, "--s3-prefix", stack]
+        if parameters:
+            deploy += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
+        self._command(deploy)
+
+    def _command(self, command: list[str]) -> None:
+        environment = {
+            **_plain_environment(),
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "BATCH_PROCESSOR_BUILD": "local",
+            "BUILD_PYTHON": sys.executable,
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.3",
+        }
+        done = subprocess.run(  # noqa: S603 - the SAM CLI beside this Python
+            command,
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            words = (done.stdout + done.stderr).strip()[-3000:]
+            raise LocalStackFailed(f"`{' '.join(command[:2])}` failed for the embedded stack:\n{words}")
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Outputs of a deployed stack."""
+        client = self.session().client("cloudformation", endpoint_url=self.endpoint)
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+    def _expire_items(self) -> None:
+        """What CloudFormation does on AWS with TimeToLiveSpecification; ministack leaves it out at create."""
+        client = self.session().client("dynamodb", endpoint_url=self.endpoint)
+        names = self.outputs(STACK)
+        for table in (names["ResultsTable"], names["BatchesTable"]):
+            status = client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]["TimeToLiveStatus"]
+            if status == "DISABLED":
+                setting = {"AttributeName": "ttl", "Enabled": True}
+                client.update_time_to_live(TableName=table, TimeToLiveSpecification=setting)
+
+    def _register_examples(self) -> None:
+        from service.registry import RegisteredTarget  # noqa: PLC0415 - brings PynamoDB
+        from service.stacks import embedded_app  # noqa: PLC0415
+
+        registry = embedded_app(self).registry
+        arns = self.outputs(EXAMPLES_STACK)
+        for target in yaml.safe_load((CHECKOUT / "examples" / "targets.yaml").read_text())["targets"]:
+            registry.register(
+                RegisteredTarget(
+                    target["name"],
+                    target["tool_type"],
+                    arns[f"{target['resource']}Arn"],
+                    target["description"],
+                    target.get("input_schema"),
+                    target.get("output_schema"),
+                )
+            )
+
+    def stop(self) -> bool:
+        """Stops the local AWS so that its data are written; whether it was running."""
+        with _locked(self.root / "lock"):
+            pid = self.state().get("pid")
+            if not pid or not _is_ours(int(pid)):
+                return False
+            os.kill(int(pid), signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while _is_ours(int(pid)):
+                if time.monotonic() > deadline:
+                    raise LocalStackFailed(f"the embedded AWS (process {pid}) does not stop; see {self.log}")
+                time.sleep(0.1)
+            self._save(pid=None)
+            return True
+
+
+def _tool_arns() -> str:
+    return ",".join(_ACCOUNT_TOOLS + name for name in _TOOLS)
+
+
+def _agent_arns() -> str:
+    return ",".join(_ACCOUNT_AGENTS + name for name in _AGENTS)
+
+
+def _plain_environment() -> dict[str, str]:
+    """The environment of this process without anything of AWS: no profile, credential or endpoint of the user's."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    return {
+        **kept,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether the process is an embedded AWS of this product, not another that was given its number since."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a child of this process that has ended is gone only when waited for
+    command = subprocess.run(  # noqa: S603
+        ["ps", "-o", "stat=,command=", "-p", str(pid)],  # noqa: S607 - POSIX, on Linux and macOS
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return "service.embedded" in command and not command.startswith("Z")
+
+
+def _fingerprint() -> str:
+    """Changes when anything that is deployed does."""
+    digest = hashlib.sha256(sys.version.encode())
+    for name in (*_DEPLOYED_FROM, "examples"):
+        path = CHECKOUT / name
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for file in files:
+            if "__pycache__" not in file.parts and file.suffix != ".csv":
+                digest.update(str(file.relative_to(CHECKOUT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One start or stop at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(path: Path) -> None:
+    import shutil  # noqa: PLC0415 - rarely
+
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Names that every part speaks: statuses, row and batch ids, results, counts and the outcome of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RowStatus(StrEnum):
+    """The fate of a row; NOT_RUN and MISSING are those of rows without a result."""
+
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    INVALID_INPUT = "INVALID_INPUT"
+    EXTRACTION_FAILED = "EXTRACTION_FAILED"
+    NOT_RUN = "NOT_RUN"
+    MISSING = "MISSING"
+    UNKNOWN = "UNKNOWN"  # a plain event without a status
+
+
+COUNTED = tuple(status for status in RowStatus if status is not RowStatus.UNKNOWN)
+FAILURES = (RowStatus.FAILED, RowStatus.TIMEOUT, RowStatus.INVALID_INPUT, RowStatus.EXTRACTION_FAILED)
+
+
+class BatchStatus(StrEnum):
+    """The state of a batch record; the last five are final."""
+
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    AGGREGATING = "AGGREGATING"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIAL = "PARTIAL"
+    INCOMPLETE = "INCOMPLETE"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+
+
+OPEN = (BatchStatus.PREPARING, BatchStatus.RUNNING, BatchStatus.STOPPING, BatchStatus.AGGREGATING)
+
+_ROW_ID = re.compile(r"row_(\d{10})")
+_ARN_NAME = re.compile(r"arn:[^:]*:(?:lambda:[^:]*:[^:]*:function|states:[^:]*:[^:]*:stateMachine):([^:]+)")
+_S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.DOTALL)
+MESSAGE_LIMIT = 1_000  # characters of an error's message that are kept
+
+
+def row_id(number: int) -> str:
+    """`row_0000000001` of 1: the order of the strings is the order of the rows."""
+    return f"row_{number:010d}"
+
+
+def row_number(identifier: str) -> int | None:
+    """1 of `row_0000000001`; None of an id of another form (plain events may use any)."""
+    match = _ROW_ID.fullmatch(identifier)
+    return int(match.group(1)) if match else None
+
+
+def target_name(target: Any) -> str:
+    """The name of an input's `target` (a name, an ARN, or an object with name or arn); "" if it has none."""
+    given = target.get("name") or target.get("arn") or "" if isinstance(target, Mapping) else target
+    if not isinstance(given, str):
+        return ""
+    match = _ARN_NAME.fullmatch(given) or _ARN_NAME.match(given)
+    return match.group(1) if match else given
+
+
+def split_s3_uri(uri: str) -> tuple[str, str] | None:
+    """Bucket and key of `s3://bucket/key`, or None."""
+    match = _S3_URI.fullmatch(uri)
+    return (match.group(1), match.group(2)) if match else None
+
+
+def batch_id(tool_name: str, execution_name: str) -> str:
+    """`{tool_name}#{execution name}`."""
+    return f"{tool_name}#{execution_name}"
+
+
+def batch_hash(identifier: str) -> str:
+    """20 hexadecimal digits: a batch id in places that take no `#` (execution names, S3 keys)."""
+    return hashlib.sha256(identifier.encode()).hexdigest()[:20]
+
+
+def call_name(identifier: str, number: int, run: int, attempt: int) -> str:
+    """Name of an agent's execution for one attempt: at most 80 characters, the same when the attempt is repeated."""
+    return f"{batch_hash(identifier)}-{number}-{run}-{attempt}"
+
+
+def now_iso(moment: datetime | None = None) -> str:
+    """UTC, ISO 8601 with milliseconds and `Z`."""
+    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def parse_iso(text: str) -> datetime:
+    """The moment of an ISO 8601 text; without a zone it is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def elapsed_ms(started_at: str | None, stopped_at: str | None) -> int | None:
+    """Milliseconds between two ISO texts; None when either is not known."""
+    if not started_at or not stopped_at:
+        return None
+    return max(0, round((parse_iso(stopped_at) - parse_iso(started_at)).total_seconds() * 1000))
+
+
+@dataclass(slots=True)
+class Result:
+    """What is stored for one row; `execution_time_ms` is None when it could not be measured."""
+
+    batch_id: str
+    row_id: str
+    status: str
+    input_data: Mapping[str, Any]
+    output_data: Mapping[str, Any] = field(default_factory=dict)
+    execution_time_ms: int | None = None
+    timestamp: str = ""
+    ttl: int | None = None
+    attempts: int = 1
+    run: int = 1
+    error: dict[str, str] | None = None
+    method: str | None = None
+    output: bytes | None = None
+    output_s3_uri: str | None = None
+
+
+def error_of(kind: str, message: str) -> dict[str, str]:
+    """The `error` attribute, its message cut at MESSAGE_LIMIT characters."""
+    shown = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+    return {"type": kind, "message": shown}
+
+
+def empty_counts() -> dict[str, int]:
+    """Every counted status with 0, in the order of the contract."""
+    return {status.value: 0 for status in COUNTED}
+
+
+def outcome(counts: Mapping[str, int]) -> BatchStatus:
+    """SUCCEEDED, PARTIAL, INCOMPLETE or FAILED, of the counts of all rows."""
+    total = sum(counts.values())
+    succeeded = counts.get(RowStatus.SUCCESS, 0)
+    if succeeded == total:
+        return BatchStatus.SUCCEEDED
+    if succeeded == 0:
+        return BatchStatus.FAILED
+    if counts.get(RowStatus.NOT_RUN, 0) or counts.get(RowStatus.MISSING, 0):
+        return BatchStatus.INCOMPLETE
+    return BatchStatus.PARTIAL

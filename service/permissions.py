@@ -1,0 +1,53 @@
+"""What a stack may read, write and call, said before it is tried: IAM decides, this explains."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from service.errors import BatchRefused, Problem
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+OWN_PREFIXES = ("batches/", "outputs/", "uploads/")
+
+
+def allowed(patterns: tuple[str, ...], arn: str) -> bool:
+    """Whether an ARN matches one of the patterns (`*` and `?` as in IAM)."""
+    return any(re.fullmatch(translate(pattern.replace("[", "[[]")), arn) for pattern in patterns)
+
+
+def check_target(settings: Settings, kind: str, arn: str) -> None:
+    """Refuse a target that the stack's role may not call."""
+    patterns, parameter = (settings.tool_arns, "ToolArns") if kind == "tool" else (settings.agent_arns, "AgentArns")
+    unqualified = ":".join(arn.split(":")[:7])
+    if not allowed(patterns, arn) and not allowed(patterns, unqualified):
+        raise _refused("target.arn", f"this stack may not call {arn}: add it to", parameter, patterns)
+
+
+def check_source(settings: Settings, bucket: str, key: str) -> None:
+    """Refuse an object that the stack's roles may not read."""
+    patterns = settings.source_object_arns
+    if bucket != settings.data_bucket and not allowed(patterns, f"arn:aws:s3:::{bucket}/{key}"):
+        message = f"this stack may not read s3://{bucket}/{key}: copy it to s3://{settings.data_bucket}/, or add it to"
+        raise _refused("csv_s3_uri", message, "SourceObjectArns", patterns)
+
+
+def check_output(settings: Settings, bucket: str, key: str) -> None:
+    """Refuse an object that the stack's role may not write, or that is another part's."""
+    patterns = settings.output_object_arns
+    if bucket != settings.data_bucket:
+        if not allowed(patterns, f"arn:aws:s3:::{bucket}/{key}"):
+            own = f"leave output_bucket out for its own bucket {settings.data_bucket}, or add it to"
+            message = f"this stack may not write s3://{bucket}/{key}: {own}"
+            raise _refused("output_bucket", message, "OutputObjectArns", patterns)
+    elif key.startswith(OWN_PREFIXES):
+        message = f"{key!r}: {', '.join(OWN_PREFIXES)} are the stack's own; use another prefix"
+        raise BatchRefused([Problem("output_key", message)])
+
+
+def _refused(path: str, message: str, parameter: str, patterns: tuple[str, ...]) -> BatchRefused:
+    now = ", ".join(patterns) or "none"
+    return BatchRefused([Problem(path, f"{message} the stack's parameter {parameter} and deploy again (now: {now})")])

@@ -1,0 +1,99 @@
+"""Batch records: one per batch, found by id or by time, with the counts of its finished chunks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
+
+from service.errors import BatchProcessorError, NotFound
+from service.models import OPEN
+from service.table import BatchItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pynamodb.expressions.condition import Condition
+
+LISTING = "batch"
+_RECORD = "batch"
+
+
+class BatchTaken(BatchProcessorError):
+    """Another execution has a batch of this id already."""
+
+
+class Records:
+    """Reads and conditional updates of batch records."""
+
+    def create(self, record: BatchItem) -> BatchItem:
+        """Writes a new record; the record of the same execution (a retried function) is replaced.
+
+        Raises BatchTaken when another execution wrote it.
+        """
+        mine = BatchItem.item.does_not_exist() | (BatchItem.execution_arn == record.execution_arn)
+        record.item = _RECORD
+        record.listing = LISTING
+        try:
+            record.save(condition=mine)
+        except PutError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+            raise BatchTaken(f"there is a batch {record.batch_id} already: start with another name") from error
+        return record
+
+    def get(self, batch_id: str) -> BatchItem:
+        """The record; raises NotFound."""
+        try:
+            return BatchItem.get(batch_id, _RECORD, consistent_read=True)
+        except DoesNotExist:
+            raise NotFound(f"there is no batch {batch_id!r} here: `batches` lists those there are") from None
+
+    def find(self, batch_id: str) -> BatchItem | None:
+        """The record, or None of a batch without one (plain events only)."""
+        try:
+            return self.get(batch_id)
+        except NotFound:
+            return None
+
+    def newest(self, limit: int | None = None) -> Iterator[BatchItem]:
+        """Records, the last prepared first."""
+        yield from BatchItem.listing_index.query(LISTING, scan_index_forward=False, limit=limit)
+
+    def update(self, batch_id: str, condition: Condition | None = None, **values: Any) -> bool:
+        """Sets attributes of the record; False when the condition does not hold."""
+        actions = [getattr(BatchItem, name).set(value) for name, value in values.items() if value is not None]
+        actions += [getattr(BatchItem, name).remove() for name, value in values.items() if value is None]
+        exists = BatchItem.item.exists()
+        try:
+            BatchItem(batch_id, _RECORD).update(
+                actions=actions, condition=exists if condition is None else exists & condition
+            )
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+            return False
+        return True
+
+    def update_open(self, batch_id: str, **values: Any) -> bool:
+        """Sets attributes unless the batch has ended; False when it has."""
+        return self.update(batch_id, BatchItem.status.is_in(*[status.value for status in OPEN]), **values)
+
+    def chunks(self, batch_id: str, run: int | None = None) -> Iterator[BatchItem]:
+        """Records of finished chunks, of one run or of all."""
+        prefix = "chunk#" if run is None else f"chunk#{run:04d}#"
+        yield from BatchItem.query(batch_id, BatchItem.item.startswith(prefix), consistent_read=True)
+
+    def chunk_counts(self, batch_id: str, run: int) -> Counter[str]:
+        """Sum of the counts of a run's finished chunks."""
+        total: Counter[str] = Counter()
+        for chunk in self.chunks(batch_id, run):
+            total.update(chunk.counts or {})
+        return total
+
+
+def document(value: Any) -> Any:
+    """A JSON attribute as plain Python values."""
+    return json.loads(json.dumps(value))

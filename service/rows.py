@@ -1,0 +1,123 @@
+"""A chunk of the source as rows on their way to the target."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from service import objects, source
+from service.mapping import InputPlan, RowNotMapped, compile_input_mapping, target_input
+from service.models import Result, RowStatus, call_name, error_of, row_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.app import App
+    from service.source import Record
+
+ROW_BYTES = (
+    230_000  # of the 262,144 that a state's payload may have (Step Functions quotas, "Task, state and execution")
+)
+STORED_BYTES = 350_000  # of the 400 KB of an item
+
+
+def wire_bytes(value: Any) -> int:
+    """Bytes of a value on its way through Step Functions: as Lambda's own encoder writes it, ASCII-escaped."""
+    return len(json.dumps(value)) + 2
+
+
+def travelling(  # noqa: PLR0913 - what a row consists of
+    kind: Any, name: str, batch_id: str, number: int, row: dict[str, str], fields: InputPlan, run: int = 1
+) -> dict[str, Any]:
+    """The row as TransformInput returns it; raises RowNotMapped."""
+    call_id = call_name(batch_id, number, run, 1)
+    return {
+        "row_id": row_id(number),
+        "row": row,
+        "target_input": target_input(kind, name, call_id, fields.fields(row), fields.envelope),
+        "call": {"attempt": 1, "name": call_id},
+    }
+
+
+@lru_cache(maxsize=32)
+def _input_plan(mapping: str, columns: tuple[str, ...]) -> InputPlan:
+    return compile_input_mapping(json.loads(mapping), columns)
+
+
+def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """The chunk's rows, each with what the target is given; those that cannot be mapped are stored here.
+
+    `event`: batch_id, run, plan (its hash) and chunk (a line of the manifest). Raises SourceChanged.
+    """
+    plan = app.plans.load(event["batch_id"], event["plan"])
+    chunk = source.Chunk.from_json(event["chunk"])
+    answer = {
+        **{name: event[name] for name in ("batch_id", "run", "plan")},
+        **{name: plan[name] for name in ("kind", "target_arn", "timeout_seconds", "inner")},
+        "chunk": {"number": chunk.number, "first_row": chunk.first_row, "rows": chunk.rows},
+    }
+    if app.plans.stopped(event["batch_id"]):
+        return {**answer, "rows": [], "stored": {RowStatus.NOT_RUN.value: chunk.rows}}
+    rows, stored = _map_rows(app, event, plan, chunk)
+    return {**answer, "rows": rows, "stored": stored}
+
+
+def _map_rows(
+    app: App, event: Mapping[str, Any], plan: dict[str, Any], chunk: source.Chunk
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    columns = plan["columns"]
+    fields = _input_plan(json.dumps(plan["input_mapping"]), tuple(columns))
+    rows: list[dict[str, Any]] = []
+    stored: dict[str, int] = {}
+    for record in _read(app, plan, chunk):
+        row: dict[str, str] = {}
+        try:
+            row = source.row_of(columns, record.cells)
+            item = travelling(
+                plan["kind"], plan["target_name"], event["batch_id"], record.number, row, fields, event["run"]
+            )
+            size = wire_bytes(item)
+            if size > ROW_BYTES:
+                message = (
+                    f"the row and what the target is given take {size} bytes as JSON; at most {ROW_BYTES} can travel"
+                )
+                raise RowNotMapped(message)
+            rows.append(item)
+        except (source.RaggedRow, RowNotMapped) as trouble:
+            row = trouble.row if isinstance(trouble, source.RaggedRow) else row
+            status = app.store.put(_invalid(event, plan, record, row, str(trouble)))
+            stored[status] = stored.get(status, 0) + 1
+    return rows, stored
+
+
+def _read(app: App, plan: dict[str, Any], chunk: source.Chunk) -> Any:
+    src = plan["source"]
+    found = objects.SourceObject(src["bucket"], src["key"], src["etag"], src["size"])
+    fmt = source.SourceFormat(src["encoding"], src["delimiter"], src["bom_bytes"])
+    return source.read_chunk(lambda start, end: objects.read(app.s3, found, start, end), fmt, chunk)
+
+
+def _invalid(
+    event: Mapping[str, Any], plan: dict[str, Any], record: Record, row: dict[str, str], message: str
+) -> Result:
+    kept, cut = _fitting(row)
+    where = f"line {record.line} of the source: {message}"
+    return Result(
+        event["batch_id"],
+        row_id(record.number),
+        RowStatus.INVALID_INPUT,
+        kept,
+        attempts=event["run"],
+        run=event["run"],
+        ttl=plan["ttl"],
+        error=error_of("InvalidInput", where + ("; long cells are cut in what is stored" if cut else "")),
+    )
+
+
+def _fitting(row: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """The row, its cells cut where it is too large to be stored, and whether they were."""
+    if sum(len(name.encode()) + len(cell.encode(errors="replace")) + 1 for name, cell in row.items()) <= STORED_BYTES:
+        return row, False
+    share = STORED_BYTES // (4 * max(1, len(row)))
+    return {name: cell[:share] for name, cell in row.items()}, True

@@ -1,0 +1,54 @@
+"""What a function or the command line was deployed with, read from the environment once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REQUIRED = {
+    "results_table": "RESULTS_TABLE",
+    "batches_table": "BATCHES_TABLE",
+    "registry_table": "REGISTRY_TABLE",
+    "data_bucket": "DATA_BUCKET",
+}
+_PATTERNS = {
+    "tool_arns": "TOOL_ARNS",
+    "agent_arns": "AGENT_ARNS",
+    "source_object_arns": "SOURCE_OBJECT_ARNS",
+    "output_object_arns": "OUTPUT_OBJECT_ARNS",
+}
+
+
+class SettingsMissing(Exception):
+    """An environment variable that the template sets is not there."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Names of one stack's resources, and the ARN patterns (`*` and `?` as in IAM) of what it may touch."""
+
+    results_table: str
+    batches_table: str
+    registry_table: str
+    data_bucket: str
+    tool_arns: tuple[str, ...] = ()
+    agent_arns: tuple[str, ...] = ()
+    source_object_arns: tuple[str, ...] = ()
+    output_object_arns: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings of a function; raises SettingsMissing naming every variable that template.yaml should have set."""
+        missing = [name for name in _REQUIRED.values() if not environ.get(name)]
+        if missing:
+            raise SettingsMissing(f"{', '.join(missing)} not set: template.yaml sets them for its functions")
+        values: dict[str, Any] = {field: environ[name] for field, name in _REQUIRED.items()}
+        patterns: dict[str, Any] = {field: _patterns(environ.get(name, "")) for field, name in _PATTERNS.items()}
+        return cls(**values, **patterns)
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,90 @@
+"""Which stack a command speaks to: one deployed to AWS by name, or the embedded one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from service.app import App
+from service.errors import NotFound
+from service.local import STACK, Embedded, home
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STACK_VARIABLE = "BATCH_PROCESSOR_STACK"
+_OUTPUTS = (
+    "StateMachineArn",
+    "DataBucket",
+    "ResultsTable",
+    "BatchesTable",
+    "RegistryTable",
+    "ResultAggregatorFunction",
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed application and how to reach it; `label` says which on stderr."""
+
+    app: App
+    label: str
+    state_machine_arn: str
+    aggregator: str
+
+
+def on_aws(name: str) -> Stack:
+    """The stack of that name in the account and region of the AWS credentials; raises NotFound."""
+    session = boto3.Session()
+    try:
+        client = session.client("cloudformation")
+        (found,) = client.describe_stacks(StackName=name)["Stacks"]
+    except (BotoCoreError, ClientError, ValueError) as error:
+        raise NotFound(f"stack {name!r} could not be looked up in AWS: {error}") from error
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    return _stack(App(_settings(outputs, name), session), outputs, f"stack {name} in {session.region_name}")
+
+
+def embedded(local: Embedded) -> Stack:
+    """The embedded stack, which must be running; raises NotFound."""
+    if not local.running() or not local.state().get("deployed"):
+        raise NotFound("the embedded stack is not running: `batch-processor local start`, or name one with --stack")
+    outputs = local.outputs(STACK)
+    app = App(_settings(outputs, STACK), local.session(), endpoint_url=local.endpoint)
+    return _stack(app, outputs, f"embedded stack ({local.endpoint.removeprefix('http://')})")
+
+
+def embedded_app(local: Embedded) -> App:
+    """The app of an embedded stack that is being deployed."""
+    return App(_settings(local.outputs(STACK), STACK), local.session(), endpoint_url=local.endpoint)
+
+
+def chosen(name: str | None) -> str | None:
+    """The stack named by --stack or BATCH_PROCESSOR_STACK; None is the embedded one."""
+    return name or os.environ.get(STACK_VARIABLE) or None
+
+
+def local_stack() -> Embedded:
+    """The embedded stack of this checkout."""
+    return Embedded(home())
+
+
+def _settings(outputs: Mapping[str, str], name: str) -> Settings:
+    missing = [key for key in _OUTPUTS if key not in outputs]
+    if missing:
+        raise NotFound(f"stack {name!r} is not a batch processor: it has no output {', '.join(missing)}")
+    return Settings(
+        results_table=outputs["ResultsTable"],
+        batches_table=outputs["BatchesTable"],
+        registry_table=outputs["RegistryTable"],
+        data_bucket=outputs["DataBucket"],
+    )
+
+
+def _stack(app: App, outputs: Mapping[str, str], label: str) -> Stack:
+    return Stack(app, label, outputs["StateMachineArn"], outputs["ResultAggregatorFunction"])

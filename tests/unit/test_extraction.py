@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import BatchRefused
+from service.extraction import METHODS, OutputPlan, compile_output_mapping, opened
+from service.messages import Reading
+
+FOLDER = Path(__file__).parent.parent / "cases"
+CASES = [
+    case
+    for path in sorted(FOLDER.glob("mapping_*.json"))
+    for part in json.loads(path.read_text(encoding="utf-8"))
+    for case in part["cases"]
+]
+# Keys and words by which outputs are recognised, so that chance values reach every branch.
+KEY_NAMES = """messages message content role type name id tool_use_id input tool_calls function arguments toolUse toolResult
+    output Output Status body statusCode Payload results structured_output tool_results function_calls choices is_error
+    text json title exchange"""
+KEYS = st.sampled_from(KEY_NAMES.split())
+PLAIN_WORDS = "tool_use tool_result assistant tool check_line text t1 NaN [1] {"
+ODD_WORDS = ["", '{"title": 1}', "```json\n{}\n```", "Exchange: X", "Title: 5", '"\\"{}\\""', "[" * 2000, "\ud800"]
+WORDS = st.sampled_from([*PLAIN_WORDS.split(), *ODD_WORDS, '{"messages": []}'])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=5),
+    max_leaves=40,
+)
+BY_NAME = {"tool_result", "structured_output", "direct"}
+MAPPINGS: list[Any] = [
+    None,
+    {"extraction_methods": [{"method": "direct"}]},
+    {"extraction_methods": [{"method": name, "paths": {"title": "content"}} for name in METHODS]},
+    {"extraction_methods": [{"method": name, "fields": ["title"]} for name in METHODS if name in BY_NAME]},
+    {
+        "extraction_methods": [
+            {"method": "tool_result", "tool_name": "check_line", "transform": "parse_text"},
+            {"method": "structured_output", "tool_name": "check_line"},
+        ]
+    },
+    {
+        "extraction_methods": [
+            {
+                "method": "jmespath",
+                "paths": {
+                    "title": {"path": "messages[-1].content | parse('(.)')", "type": "integer"},
+                    "all": {"path": "@", "default": 5},
+                    "sum": "sum(results[*].x)",
+                    "number": {"path": "title", "transform": "to_number", "required": True},
+                },
+            },
+            {"method": "jmespath", "paths": {"title": "content"}, "transform": "parse_text"},
+        ]
+    },
+    {"columns": [{"name": kind, "source": "@", "type": kind} for kind in ("string", "json_string", "array", "object")]},
+    {"structured_output_fields": ["title", "exchange"]},
+    {"agent": "x", "fields": [{"name": "title", "type": "number", "extraction": {"type": "structured", "path": "title"}}]},
+]  # fmt: skip
+MAPPING_KEY_NAMES = """extraction_methods fields columns structured_output_fields output_mappings method type paths path transform
+    default name extraction pattern tool source required format"""
+MAPPING_KEYS = st.sampled_from(MAPPING_KEY_NAMES.split())
+MAPPING_TEXTS = "jmespath tool_result direct a.b parse('x') parse_text number agent x"
+MAPPING_WORDS = st.sampled_from(MAPPING_TEXTS.split())
+JSON = st.recursive(
+    SCALARS | MAPPING_WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MAPPING_KEYS | st.text(max_size=3), inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=300)
+@given(output=VALUES)
+def test_extract_never_raises(output: Any) -> None:
+    for mapping in MAPPINGS:
+        plan = compile_output_mapping(mapping)
+        extraction = plan.extract(output)
+        json.dumps(extraction.fields, allow_nan=False)
+        assert extraction.ok == (not extraction.message)
+        if extraction.ok:
+            assert any(value is not None for value in extraction.fields.values())
+            assert plan.columns is None or tuple(extraction.fields) == plan.columns
+        else:
+            assert extraction.failures
+
+
+def compiled(mapping: Any, kind: str | None) -> OutputPlan | BatchRefused:
+    try:
+        return compile_output_mapping(mapping, target="x", kind=kind)
+    except BatchRefused as refused:
+        return refused
+
+
+@settings(max_examples=300)
+@given(mapping=JSON, kind=st.none() | st.sampled_from(["tool", "agent", "lambda", "other"]))
+def test_a_mapping_compiles_or_is_refused_with_places(mapping: Any, kind: str | None) -> None:
+    result = compiled(mapping, kind)
+    if isinstance(result, BatchRefused):
+        assert result.problems
+        assert all(problem.path.startswith("output_mapping") and problem.message for problem in result.problems)
+
+
+@given(value=VALUES)
+def test_opened_gives_an_object_a_list_or_the_value_itself(value: Any) -> None:
+    result = opened(value)
+    assert result is value or (isinstance(value, str) and isinstance(result, dict | list))
+
+
+@given(value=st.dictionaries(st.text(), st.text()))
+@pytest.mark.parametrize("form", ["{}", "```json\n{}\n```", "It is:\n```\n{}\n```\nSo.", "\ufeff {} ", "```JSON\n{}"])
+def test_opened_reads_json_in_text(form: str, value: dict[str, str]) -> None:
+    assert opened(form.replace("{}", json.dumps(value))) == value
+    assert opened(form.replace("{}", json.dumps([value]))) == [value]
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "1.50", "true", "null", '"x"', "{not json}", "[", "``` x ```", "", "NaN", "a {} b"]
+)
+def test_opened_leaves_other_text(text: str) -> None:
+    assert opened(text) == text
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "error" not in case])
+def test_a_message_holds_little_of_the_output(case: dict[str, Any]) -> None:
+    options = {key: case[key] for key in ("target", "kind") if key in case}
+    plan = compile_output_mapping(case["mapping"], **options)
+    long = "confidential " * 20
+    for output in (
+        long,
+        {"content": long, "title": long},
+        {"messages": [{"role": "tool", "name": long, "content": long}]},
+    ):
+        assert long[:60] not in plan.extract(output).message
+
+
+def test_fields_are_copies() -> None:
+    output = {"a": [{"b": [1]}], "text": '{"list": [1]}'}
+    plan = compile_output_mapping({"columns": ["a", {"name": "list", "source": "text.list"}]})
+    fields = plan.extract(output).fields
+    fields["a"][0]["b"].append(2)
+    fields["list"].append(2)
+    assert plan.extract(output).fields == {"a": [{"b": [1]}], "list": [1]}
+
+
+def test_what_json_cannot_hold_is_null() -> None:
+    assert compile_output_mapping(None).extract({"a": float("nan"), "b": [float("inf")]}).fields == {
+        "a": None,
+        "b": [None],
+    }
+
+
+def test_a_bottomless_output_is_a_failure_of_the_row() -> None:
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"messages": [deep], "content": [deep]}
+    for mapping in MAPPINGS:
+        assert isinstance(compile_output_mapping(mapping).extract(deep).failures, tuple)
+    assert compile_output_mapping(None).extract(deep).message == "the output is nested too deeply"
+
+
+def test_an_output_of_many_messages_is_read_once() -> None:
+    results = [{"type": "tool_result", "name": "t", "content": str(number)} for number in range(2000)]
+    reading = Reading({"messages": [{"role": "user", "content": [result]} for result in results]})
+    assert [result.content for result in reading.results] == [str(number) for number in range(2000)]
+    assert reading.results is reading.results
+
+
+def test_extraction_says_what_it_tried_in_order() -> None:
+    methods = [{"method": "tool_result", "tool_name": "a", "fields": ["x"]}, {"method": "direct", "fields": ["x"]}]
+    extraction = compile_output_mapping({"extraction_methods": methods}).extract({"y": 1})
+    assert not extraction.ok
+    assert extraction.failures == (
+        "tool_result(a): the output has no result of tool 'a'",
+        "direct: found no value for 'x'",
+    )
+    assert extraction.message == "; ".join(extraction.failures)
+
+
+def test_there_is_one_function_for_each_method() -> None:
+    assert list(METHODS) == ["tool_result", "structured_output", "jmespath", "results_array", "direct"]
+
+
+def test_every_case_of_an_error_names_its_place() -> None:
+    assert all(path.startswith("output_mapping") for case in CASES for path in case.get("error", {}))
