@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from service.store import ResultStore
 
 # Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
-_CONFIG = Config(retries={"mode": "standard", "max_attempts": 8}, connect_timeout=5, read_timeout=60)
+_ATTEMPTS = 8
+_READ_SECONDS = 60
 
 
 class App:
@@ -29,10 +30,12 @@ class App:
         self.session: Any = session or boto3.Session()
         self.endpoint_url = endpoint_url
 
-    def client(self, service: str) -> Any:
-        """A client with the product's retries and time-outs."""
-        session: Any = self.session
-        return session.client(service, config=_CONFIG, endpoint_url=self.endpoint_url)
+    def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
+        """A client with the product's retries and time-outs (seconds)."""
+        config = Config(
+            retries={"mode": "standard", "max_attempts": attempts}, connect_timeout=5, read_timeout=read_timeout
+        )
+        return self.session.client(service, config=config, endpoint_url=self.endpoint_url)
 
     @cached_property
     def dynamodb(self) -> Any:

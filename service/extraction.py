@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from service.errors import BatchRefused, Problem, nearest
 from service.expressions import Expression, ExpressionFault, compile_expression, compile_pattern, to_number
@@ -39,8 +39,7 @@ class Extraction:
         return "" if self.ok else "; ".join(self.failures)
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of a method: by an expression, or by its own name when there is none."""
 
     name: str
@@ -51,8 +50,7 @@ class Field:
     kind: str | None = None
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One way to find fields; without `fields` it gives every key of what it finds."""
 
     name: str
@@ -66,8 +64,7 @@ class Method:
         return f"{self.name}({self.tool_name})" if self.tool_name else self.name
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """One field of a registered schema with its own methods, the first that finds it wins."""
 
     field: Field
@@ -86,7 +83,7 @@ class OutputPlan:
         """The fields of one output; never raises on a JSON value."""
         try:
             reading = Reading(output)
-            if reading.core is None:
+            if reading.views == (None,):
                 return Extraction({}, None, ("the output is null",))
             if reading.failed:
                 return Extraction({}, None, ("the output is a tool result that says it is an error",))
@@ -100,8 +97,7 @@ class OutputPlan:
 # -- the methods: where each looks -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What a method looks at: roots for expressions, objects for names, or the reason why there is neither."""
 
     roots: Sequence[Any] = ()
@@ -149,10 +145,12 @@ def _jmespath(_method: Method, reading: Reading) -> Found:
 
 def _results_array(_method: Method, reading: Reading) -> Found:
     """The output, or a tool's result, with its `results`; a bare list counts as `results`."""
-    views = [*reading.views, *(stepped_or(one.content) for one in reversed(reading.results) if not one.is_error)]
-    roots = [{"results": view} if isinstance(view, list) else view for view in views]
-    holding = [root for root in roots if isinstance(root, dict) and stepped_or(root.get("results"))]
-    return Found(holding or roots, holding or roots)
+    answers = [stepped_or(one.content) for one in reversed(reading.results) if not one.is_error]
+    roots = [{"results": view} if isinstance(view, list) else view for view in (*reading.views, *answers)]
+    # One list, never the title of one and the address of another.
+    holding = [root for root in roots if isinstance(root, dict) and stepped_or(root.get("results"))][:1]
+    others = [view for view in reading.views if not isinstance(view, dict) or "results" not in view]
+    return Found([*holding, *others] or roots)
 
 
 def _direct(_method: Method, reading: Reading) -> Found:
@@ -237,6 +235,8 @@ def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
 
 def _everything(core: Any, views: Sequence[Any]) -> Extraction:
     """An object's top-level keys as the fields; any other value as the one field `value`."""
+    if core is None:
+        return Extraction({}, None, ("the output is null",))
     codes = [view.get("statusCode") for view in views if isinstance(view, dict) and "body" in view]
     refused = next((code for code in codes if isinstance(code, int) and code >= 400), None)
     if refused is not None:
@@ -438,13 +438,12 @@ def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str
     return plan
 
 
-@dataclass
 class _Compiler:
     """Collects every problem of a mapping while it compiles what it can."""
 
-    target: str | None
-    kind: str | None
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, target: str | None, kind: str | None) -> None:
+        self.target, self.kind = target, kind
+        self.problems: list[Problem] = []
 
     def refuse(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -578,7 +577,7 @@ class _Compiler:
         if not isinstance(required, bool):
             self.refuse(f"{path}.required", "is true or false")
         kind = self._choice(spec.get("type"), _TYPES, f"{path}.type", "type")
-        return replace(one, default=spec.get("default"), required=required is True, kind=kind)
+        return one._replace(default=spec.get("default"), required=required is True, kind=kind)
 
     def _schema(self, mapping: dict[str, Any], path: str) -> OutputPlan:
         """A registered schema: every field with a chain of its own."""
@@ -621,7 +620,7 @@ class _Compiler:
             expression = self._expression(step["pattern"], f"{path}.pattern", compile_pattern)
         transform = self._choice(step.get("transform"), _TRANSFORMS, f"{path}.transform", "transform")
         tool = self._tool(step, path) if name in _BY_TOOL else None
-        return Method(name, tool, (replace(one, expression=expression, transform=transform),), transform)
+        return Method(name, tool, (one._replace(expression=expression, transform=transform),), transform)
 
     def _structured(self, mapping: dict[str, Any], path: str) -> OutputPlan:
         """The older list of names: in the structured output, or else in the output itself."""
@@ -727,7 +726,7 @@ def _plan(methods: Sequence[Method]) -> OutputPlan:
         tuple(
             method
             if method.fields
-            else replace(method, fields=tuple(Field(n, None, method.transform) for n in columns))
+            else method._replace(fields=tuple(Field(n, None, method.transform) for n in columns))
             for method in methods
         ),
     )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import re
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FENCE = "```"
+_MAX_FENCES = 50  # a fault in JSON costs time linear in the whole text
+# Possessive, so that no run of blanks is read twice.
+_OPENING = re.compile(r"```[A-Za-z0-9]*+\s*+(?=[\[{])")
+_CLOSING = re.compile(r"\s*+(?:```|\Z)")
+_DECODER = json.JSONDecoder()
 # An envelope inside an envelope: Lambda's answer, a proxy response in it, a tool result in that; no output has more.
 _MAX_ENVELOPES = 5
 # Keys under which messages, their blocks and their calls are kept; nothing else of an output is searched.
@@ -24,6 +30,7 @@ _ENVELOPES = {
     "Payload": frozenset({"StatusCode", "ExecutedVersion"}),
     "body": frozenset({"statusCode"}),
 }
+_NO_ENVELOPE = object()
 _MODEL_ROLES = frozenset({"assistant", "model", "ai"})
 _RESULT_TYPES = frozenset({"tool_result", "function_call_output", "tool"})
 _TEXT_TYPES = frozenset({"text", "output_text", "input_text"})
@@ -55,13 +62,14 @@ def _json(text: str) -> Any:
 
 
 def _fenced(text: str) -> Any:
-    """The first fenced block that is an object or a list; None when there is none."""
-    inner = text[text.find(_FENCE) + len(_FENCE) : text.rfind(_FENCE)]
-    for block in (*text.split(_FENCE)[1::2], inner):
-        body = block.strip()
-        language = len(body) - len(body.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
-        found = _json(body[language:])
-        if isinstance(found, dict | list):
+    """The first fenced block that is an object or a list, its fence closed or not; None when there is none."""
+    for opening in islice(_OPENING.finditer(text), _MAX_FENCES):
+        # A fence inside the JSON's own texts ends nothing: the value is read to where it ends itself.
+        try:
+            found, end = _DECODER.raw_decode(text, opening.end())
+        except (ValueError, RecursionError):
+            continue
+        if _CLOSING.match(text, end):
             return found
     return None
 
@@ -112,8 +120,7 @@ def _lines(text: str) -> Any:
     return found or None
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One call of a tool: its arguments, opened when they are JSON in a text."""
 
     id: str | None
@@ -121,8 +128,7 @@ class ToolCall:
     arguments: Any
 
 
-@dataclass(frozen=True)
-class ToolResult:
+class ToolResult(NamedTuple):
     """One answer of a tool; `name` is the tool's, from the result itself or from the call that it answers."""
 
     id: str | None
@@ -144,7 +150,7 @@ class Reading:
         found = [view]
         for _ in range(_MAX_ENVELOPES):
             inner = _inside(view)
-            if inner is None:
+            if inner is _NO_ENVELOPE:
                 break
             view = inner
             found.insert(0, view)
@@ -176,7 +182,7 @@ class Reading:
         """Every result of a tool, named after its call where it bears no name itself."""
         names = {call.id: call.name for call in self.calls if call.id}
         results = (found for found in self._found if isinstance(found, ToolResult))
-        return tuple(one if one.name else replace(one, name=names.get(one.id or "")) for one in results)
+        return tuple(one if one.name else one._replace(name=names.get(one.id or "")) for one in results)
 
 
 def is_empty(value: Any) -> bool:
@@ -185,9 +191,9 @@ def is_empty(value: Any) -> bool:
 
 
 def _inside(view: Any) -> Any:
-    """What an envelope holds; None when the view is none."""
+    """What an envelope holds, which may be null; _NO_ENVELOPE when the view is none."""
     if not isinstance(view, dict):
-        return None
+        return _NO_ENVELOPE
     for key, marks in _ENVELOPES.items():
         if key in view and not marks.isdisjoint(view):
             return _whole(view[key])
@@ -197,15 +203,18 @@ def _inside(view: Any) -> Any:
         return view["structuredContent"]
     if view.get("type") == "tool_result" or ("isError" in view and isinstance(view.get("content"), list)):
         return opened(_content(view.get("content")))
-    return opened(view["output"]) if isinstance(view.get("messages"), list) and "output" in view else None
+    answered = isinstance(view.get("messages"), list) and view.get("output") is not None
+    return opened(view["output"]) if answered else _NO_ENVELOPE
 
 
 def _whole(value: Any) -> Any:
     """A service's JSON text read as a whole, so that `"done"` is the text done; anything else as it is."""
     if not isinstance(value, str):
         return value
-    read = _json(value)
-    return opened(value) if read is None else read
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return opened(value)
 
 
 def _last_message(view: Any) -> Any:

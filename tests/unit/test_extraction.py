@@ -20,9 +20,9 @@ CASES = [
     for case in part["cases"]
 ]
 # Keys and words by which outputs are recognised, so that chance values reach every branch.
-KEY_NAMES = """messages message content role type name id tool_use_id input tool_calls function arguments toolUse toolResult
-    output Output Status body statusCode Payload results structured_output tool_results function_calls choices is_error
-    text json title exchange"""
+KEY_NAMES = """messages message content role type name id tool_use_id input tool_calls function arguments toolUse
+    toolResult output Output Status body statusCode Payload results structured_output tool_results function_calls
+    choices is_error text json title exchange"""
 KEYS = st.sampled_from(KEY_NAMES.split())
 PLAIN_WORDS = "tool_use tool_result assistant tool check_line text t1 NaN [1] {"
 ODD_WORDS = ["", '{"title": 1}', "```json\n{}\n```", "Exchange: X", "Title: 5", '"\\"{}\\""', "[" * 2000, "\ud800"]
@@ -61,10 +61,10 @@ MAPPINGS: list[Any] = [
     },
     {"columns": [{"name": kind, "source": "@", "type": kind} for kind in ("string", "json_string", "array", "object")]},
     {"structured_output_fields": ["title", "exchange"]},
-    {"agent": "x", "fields": [{"name": "title", "type": "number", "extraction": {"type": "structured", "path": "title"}}]},
+    {"agent": "x", "fields": [{"name": "title", "type": "number", "extraction": {"type": "direct", "path": "title"}}]},
 ]  # fmt: skip
-MAPPING_KEY_NAMES = """extraction_methods fields columns structured_output_fields output_mappings method type paths path transform
-    default name extraction pattern tool source required format"""
+MAPPING_KEY_NAMES = """extraction_methods fields columns structured_output_fields output_mappings method type paths path
+    transform default name extraction pattern tool source required format"""
 MAPPING_KEYS = st.sampled_from(MAPPING_KEY_NAMES.split())
 MAPPING_TEXTS = "jmespath tool_result direct a.b parse('x') parse_text number agent x"
 MAPPING_WORDS = st.sampled_from(MAPPING_TEXTS.split())
@@ -120,7 +120,7 @@ def test_opened_reads_json_in_text(form: str, value: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["5", "1.50", "true", "null", '"x"', "{not json}", "[", "``` x ```", "", "NaN", "a {} b"]
+    "text", ["5", "1.50", "true", "null", '"x"', "{not json}", "[", "``` x ```", "``` [1] ``x", "", "NaN", "a {} b"]
 )
 def test_opened_leaves_other_text(text: str) -> None:
     assert opened(text) == text

@@ -1,0 +1,392 @@
+"""The command line `batch-processor`: the same on AWS and on the embedded stack."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.markup import escape
+
+from service import batches, client, display, stacks
+from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
+from service.models import FAILURES, OPEN, split_s3_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+USAGE, COULD_NOT_RUN, INTERRUPTED = 2, 3, 130
+_LATER = ("check", "rerun", "remap", "report", "ui", "schema", "tool", "mcp")
+_SHOWN = 50  # rows at a terminal without --limit
+_STATUSES = (*(status.value for status in FAILURES), "UNKNOWN")
+
+
+class _Commands(click.Group):
+    """A group that answers an unknown name with the nearest known one, and names what is not built yet."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name in _LATER and self.get_command(ctx, name) is None:
+            raise click.UsageError(f"`{name}` is not available yet")
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(f"there is no command `{name}`; {nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--stack and --json, which every command has."""
+    named = click.option("--stack", "stack_name", metavar="NAME", help="A stack on AWS; without it the embedded one.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
+    return named(as_json(command))
+
+
+def _stack(name: str | None, *, start: bool = False) -> stacks.Stack:
+    """The stack a command speaks to, named on stderr."""
+    wanted = stacks.chosen(name)
+    if wanted is not None:
+        stack = stacks.on_aws(wanted)
+    else:
+        local = stacks.local_stack()
+        if start:
+            local.start(display.tell)
+        stack = stacks.embedded(local)
+    display.stderr().print(f"[dim]{escape(stack.label)}[/]")
+    return stack
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="batch-processor")
+def cli() -> None:
+    """Run a CSV, row by row, through a tool (Lambda) or an agent (Step Functions), and get a CSV back."""
+
+
+@cli.command()
+@click.argument("csv")
+@click.option("--target", required=True, metavar="NAME|ARN", help="A registered target, or an ARN.")
+@click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
+@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; without it <input>-results.csv.")
+@click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
+@click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@_common
+def run(  # noqa: PLR0913 - one argument per option
+    csv: str,
+    target: str,
+    mapping: Path | None,
+    output: str | None,
+    limit: int | None,
+    stack_name: str | None,
+    *,
+    raw_cells: bool,
+    yes: bool,  # noqa: ARG001 - accepted for scripts: there is nothing to ask
+    as_json: bool,
+) -> int:
+    r"""Run every row of CSV (a file or s3://…) through a target and fetch the results.
+
+    \b
+    batch-processor run reviews.csv --target sentiment
+    batch-processor run s3://bucket/in.csv --target my-agent --mapping my.yaml --limit 20
+    """
+    given = client.read_mapping(mapping) if mapping else {}
+    path = None if csv.startswith("s3://") else _readable(csv)
+    destination = output or _default_output(csv)
+    stack = _stack(stack_name, start=True)
+    given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
+    if limit is not None:
+        given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}
+    if raw_cells:
+        given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}
+    if place := _s3_place(destination):
+        given |= {"output_bucket": place[0], "output_key": place[1]}
+    batch_id, execution_arn = client.start(stack, given)
+    display.tell(f"batch {batch_id}")
+    result = _followed(stack, batch_id, execution_arn)
+    saved = None
+    if result["csv_location"]:
+        saved = destination if place else _download(stack, result, Path(destination))
+    _report(result, saved, as_json=as_json)
+    return 0 if client.succeeded(result, (given.get("execution_config") or {}).get("limit")) else 1
+
+
+def _readable(csv: str) -> Path:
+    path = Path(csv)
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise BatchRefused([Problem(csv, what)])
+    return path
+
+
+def _default_output(csv: str) -> str:
+    if csv.startswith("s3://"):
+        return f"{Path(csv).stem}-results.csv"
+    return str(Path(csv).with_name(f"{Path(csv).stem}-results.csv"))
+
+
+def _s3_place(destination: str) -> tuple[str, str] | None:
+    if not destination.startswith("s3://"):
+        return None
+    place = split_s3_uri(destination)
+    if place is None:
+        raise BatchRefused([Problem("-o", f"{destination!r} is not of the form s3://bucket/key")])
+    return place
+
+
+def _followed(stack: stacks.Stack, batch_id: str, execution_arn: str) -> dict[str, Any]:
+    """The result; a Ctrl-C leaves the batch running and says how to look at it again."""
+    try:
+        with display.Watch() as watch:
+            return client.follow(stack, batch_id, execution_arn, watch.show)
+    except KeyboardInterrupt:
+        display.tell(
+            f"\nThe batch goes on without this command. To see it again, or to stop it:\n"
+            f"  batch-processor status '{batch_id}' --follow\n  batch-processor stop '{batch_id}'"
+        )
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _download(stack: stacks.Stack, result: dict[str, Any], path: Path) -> str:
+    client.download(stack, result["csv_location"], path)
+    return str(path)
+
+
+def _report(result: dict[str, Any], saved: str | None, *, as_json: bool) -> None:
+    if as_json:
+        display.print_json(result)
+        return
+    display.summary(result)
+    if saved:
+        display.stdout().print(f"CSV: {escape(saved)}")
+    if result["counts"]["SUCCESS"] != result["row_count"]:
+        display.stdout().print(f"[dim]Rows that did not succeed:[/] batch-processor failed '{result['batch_id']}'")
+
+
+@cli.command()
+@click.argument("batch")
+@click.option("--follow", is_flag=True, help="Show progress until the batch has ended.")
+@_common
+def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -> int:
+    """Show one batch: progress, counts, errors by cause, what to do next.
+
+    BATCH is a full id, a unique prefix, or `last`.
+    """
+    stack = _stack(stack_name)
+    record = client.find(stack, batch)
+    if follow and batches.refreshed(stack.app, record).status in OPEN:
+        _followed(stack, record.batch_id, record.execution_arn)
+        record = client.find(stack, record.batch_id)
+    known = client.status_of(stack, record)
+    if as_json:
+        display.print_json(known)
+    else:
+        display.status(known)
+    return 0
+
+
+@cli.command("batches")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@_common
+def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
+    """List batches, the newest first."""
+    stack = _stack(stack_name)
+    entries = (client.listed(record) for record in islice(stack.app.records.newest(), limit))
+    if as_json:
+        for entry in entries:
+            display.print_json(entry)
+    else:
+        display.batch_table(entries)
+    return 0
+
+
+@cli.command()
+@click.argument("batch")
+@click.option("--status", "row_status", type=click.Choice(_STATUSES), help="Only rows of this status.")
+@click.option("--error", metavar="TYPE", help="Only rows whose error is of this type (EchoFailure, States.Timeout, …).")
+@click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
+@_common
+def failed(  # noqa: PLR0913 - one argument per option
+    batch: str, row_status: str | None, error: str | None, limit: int | None, stack_name: str | None, *, as_json: bool
+) -> int:
+    """Show the rows of a batch that did not succeed, by status, with their causes."""
+    stack = _stack(stack_name)
+    record = client.find(stack, batch)
+    from service import queries  # noqa: PLC0415 - brings PynamoDB
+
+    _show_rows(queries.failed(record.batch_id, row_status, error), limit, as_json=as_json)
+    return 0
+
+
+@cli.command()
+@click.argument("batch", required=False)
+@click.option("--since", metavar="SPAN|TIME", help="2h, 30min, 3d or an ISO time; 24h without a batch.")
+@click.option("--until", metavar="SPAN|TIME", help="The same; now without it.")
+@click.option("--status", "row_status", type=click.Choice(["SUCCESS", *_STATUSES]), help="Only rows of this status.")
+@click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
+@_common
+def results(  # noqa: PLR0913 - one argument per option
+    batch: str | None,
+    since: str | None,
+    until: str | None,
+    row_status: str | None,
+    limit: int | None,
+    stack_name: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Show stored results: of one batch in row order, or of all batches in the order of time."""
+    first, last = _moment("--since", since), _moment("--until", until)
+    stack = _stack(stack_name)
+    from service import queries  # noqa: PLC0415 - brings PynamoDB
+
+    if batch is not None:
+        record = client.find(stack, batch)
+        rows = queries.within(queries.of_batch(record.batch_id, row_status), first, last)
+    else:
+        assert stack.app.records
+        rows = queries.between(first or client.moment("24h"), last or client.moment("0s"), row_status)
+    _show_rows(rows, limit, as_json=as_json, with_batch=batch is None)
+    return 0
+
+
+def _moment(option: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return client.moment(text)
+    except ValueError:
+        raise BatchRefused([Problem(option, f"{text!r} is neither a span (2h, 30min, 3d) nor an ISO time")]) from None
+
+
+def _show_rows(rows: Iterator[dict[str, Any]], limit: int | None, *, as_json: bool, with_batch: bool = False) -> None:
+    if as_json:
+        for row in islice(rows, limit):
+            display.print_json(row)
+        return
+    most = limit or (_SHOWN if sys.stdout.isatty() else None)
+    display.row_table(islice(rows, most), with_batch=with_batch)
+    if limit is None and most is not None and next(rows, None) is not None:
+        display.tell(f"… the first {most}; more with --limit N or --json")
+
+
+@cli.command()
+@click.argument("batch")
+@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
+@click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
+@_common
+def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool) -> int:
+    """Make the CSV of a batch again from its stored results."""
+    stack = _stack(stack_name)
+    record = client.find(stack, batch)
+    destination = output or f"{Path((record.source or {}).get('uri') or 'batch').stem}-results.csv"
+    place = _s3_place(destination)
+    result = client.aggregate(stack, record.batch_id, place, raw_cells=raw_cells)
+    saved = destination if place else _download(stack, result, Path(destination))
+    _report(result, saved, as_json=as_json)
+    return 0 if client.succeeded(result, _limit_of(record)) else 1
+
+
+def _limit_of(record: Any) -> int | None:
+    return int(record.rows_to_run) if record.stop_reason == "limit" else None
+
+
+@cli.command()
+@click.argument("batch")
+@_common
+def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
+    """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
+    stack = _stack(stack_name)
+    record = batches.stop(stack.app, client.find(stack, batch).batch_id)
+    known = client.status_of(stack, record)
+    if as_json:
+        display.print_json(known)
+    else:
+        display.stdout().print(f"{escape(record.batch_id)} is stopping: rows in flight are stored, no others are begun")
+        display.stdout().print(f"[dim]Its end:[/] batch-processor status '{record.batch_id}' --follow")
+    return 0
+
+
+@cli.group(cls=_Commands)
+def local() -> None:
+    """The embedded stack: the whole application on this machine."""
+
+
+@local.command("start")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
+def local_start(*, as_json: bool) -> int:
+    """Start it and deploy what has changed; it runs until `local stop`."""
+    embedded = stacks.local_stack()
+    embedded.start(display.tell)
+    return _local_status(embedded, as_json=as_json)
+
+
+@local.command("stop")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
+def local_stop(*, as_json: bool) -> int:
+    """Stop it; batches and results are kept."""
+    embedded = stacks.local_stack()
+    was_running = embedded.stop()
+    if as_json:
+        display.print_json({"running": False, "was_running": was_running})
+    else:
+        display.stdout().print("stopped; its data are kept" if was_running else "it was not running")
+    return 0
+
+
+@local.command("status")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
+def local_status(*, as_json: bool) -> int:
+    """Say whether it runs, where, and where its data are."""
+    return _local_status(stacks.local_stack(), as_json=as_json)
+
+
+def _local_status(embedded: Any, *, as_json: bool) -> int:
+    running = embedded.running()
+    known = {
+        "running": running,
+        "endpoint": embedded.endpoint if running else None,
+        "pid": embedded.state().get("pid") if running else None,
+        "data": str(embedded.root),
+        "targets": stacks.embedded(embedded).app.registry.names() if running else None,
+    }
+    if as_json:
+        display.print_json(known)
+    elif running:
+        display.stdout().print(f"running at {known['endpoint']}, data in {escape(str(known['data']))}")
+        display.stdout().print(f"targets: {', '.join(known['targets'])}")
+    else:
+        display.stdout().print("not running: batch-processor local start")
+    return 0
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, (BatchRefused, NotFound, batches.BatchRunning, batches.BatchExpired)):
+        return USAGE
+    return COULD_NOT_RUN
+
+
+def main() -> None:
+    """The command; exits with 0, 1, 2, 3 or 130."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except (BatchProcessorError, BotoCoreError, ClientError) as error:
+        _complain(error)
+        sys.exit(_exit_code(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: Exception) -> None:
+    lines = str(error).splitlines() or [type(error).__name__]
+    display.tell(f"error: {lines[0]}")
+    for line in lines[1:]:
+        display.tell(f"       {line}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""What the command line asks of a stack: start, follow, find and fetch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from service import batches
+from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
+from service.models import OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
+from service.queries import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from service.stacks import Stack
+    from service.table import BatchItem
+
+MAPPING_KEYS = ("input_mapping", "output_mapping", "output_mappings", "execution_config", "source", "csv")
+_RECENT = 1000  # batches looked at for a prefix
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class CouldNotRun(BatchProcessorError):
+    """The batch's execution failed for a reason of its own, not of the rows'."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys of a mapping file (YAML or JSON); raises BatchRefused."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BatchRefused([Problem(f"--mapping {path}", f"cannot be read: {error}")]) from error
+    try:
+        given = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise BatchRefused([Problem(f"--mapping {path}", f"is neither YAML nor JSON: {error}")]) from error
+    if not isinstance(given, dict):
+        raise BatchRefused([Problem(f"--mapping {path}", f"must hold an object with any of {', '.join(MAPPING_KEYS)}")])
+    unknown = [key for key in given if key not in MAPPING_KEYS]
+    if unknown:
+        raise BatchRefused(
+            Problem(f"--mapping {path}: {key}", f"unknown key; {nearest(str(key), MAPPING_KEYS)}") for key in unknown
+        )
+    return given
+
+
+def upload(stack: Stack, path: Path) -> str:
+    """The file in the stack's bucket, by its content; returns its s3:// URI. Raises BatchRefused."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise BatchRefused([Problem(str(path), error.strerror or "cannot be read")]) from error
+    bucket, key = stack.app.settings.data_bucket, f"uploads/{digest}/{path.name}"
+    stack.app.s3.upload_file(str(path), bucket, key)
+    return f"s3://{bucket}/{key}"
+
+
+def start(stack: Stack, given: dict[str, Any]) -> tuple[str, str]:
+    """Starts a batch; returns its id and the execution's ARN."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    started = stack.app.stepfunctions.start_execution(
+        stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(given)
+    )
+    return f"{target_name(given['target'])}#{name}", started["executionArn"]
+
+
+def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., None]) -> dict[str, Any]:
+    """Waits for the execution and shows progress; returns the batch's result.
+
+    Raises BatchRefused when PrepareBatch refused it, CouldNotRun when it failed otherwise.
+    """
+    pause = 0.3
+    while True:
+        execution = stack.app.stepfunctions.describe_execution(executionArn=execution_arn)
+        record = stack.app.records.find(batch_id)
+        if record is not None:
+            count = None if record.row_count is None else int(record.row_count)
+            show(record.status, count, batches.progress(stack.app, record))
+        if execution["status"] != "RUNNING":
+            return ended(stack, batch_id, execution)
+        time.sleep(pause)
+        pause = min(2.0, pause * 1.2)
+
+
+def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, Any]:
+    """The result of an execution that has ended; raises as `follow`."""
+    if execution["status"] == "SUCCEEDED":
+        result: dict[str, Any] = json.loads(execution["output"])
+        return result
+    cause = str(execution.get("cause") or "")
+    details = _object(cause)
+    if execution.get("error") == "BatchFailed" and "counts" in details:
+        return details
+    message = str(details.get("errorMessage") or cause or "no cause given")
+    if execution.get("error") == "BatchRefused":
+        raise BatchRefused([Problem("", message)])
+    record = stack.app.records.find(batch_id)
+    if record is not None:
+        record = batches.refreshed(stack.app, record)
+        if record.row_count is not None and execution["status"] in ("ABORTED", "TIMED_OUT"):
+            return batches.result_of(record)
+    what = f"{execution['status']} {execution.get('error') or ''}".strip()
+    raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def find(stack: Stack, given: str) -> BatchItem:
+    """The record of a full id, a unique prefix (of the id or of its execution's name) or `last`; raises NotFound."""
+    records = stack.app.records
+    if given == "last":
+        newest = next(iter(records.newest(limit=1)), None)
+        if newest is None:
+            raise NotFound("there is no batch yet: `batch-processor run CSV --target NAME` starts one")
+        return newest
+    exact = records.find(given) if "#" in given else None
+    if exact is not None:
+        return exact
+    found = [
+        record
+        for record in islice(records.newest(), _RECENT)
+        if record.batch_id.startswith(given) or record.batch_id.partition("#")[2].startswith(given)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(record.batch_id for record in found[:5])
+        raise NotFound(f"{given!r} is the beginning of {len(found)} batches: {some}{', …' if len(found) > 5 else ''}")
+    raise NotFound(f"there is no batch {given!r}: `batch-processor batches` lists those there are")
+
+
+def aggregate(stack: Stack, batch_id: str, location: tuple[str, str] | None, *, raw_cells: bool) -> dict[str, Any]:
+    """The CSV of a batch made again by the aggregator; returns the result. Raises BatchRefused, CouldNotRun."""
+    client = stack.app.client("lambda", read_timeout=910, attempts=1)
+    event: dict[str, Any] = {"batch_id": batch_id}
+    if location is not None:
+        event.update(output_bucket=location[0], output_key=location[1])
+    if raw_cells:
+        event["csv"] = {"neutralise_formulas": False}
+    while True:
+        answer = client.invoke(FunctionName=stack.aggregator, Payload=json.dumps(event).encode())
+        result: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            kind, message = str(result.get("errorType")), str(result.get("errorMessage"))
+            if kind in ("BatchRefused", "BatchRunning", "BatchExpired"):
+                raise BatchRefused([Problem("", message)])
+            raise CouldNotRun(f"the aggregator failed: {kind}: {message}")
+        if "continuation" not in result:
+            return result
+        event["aggregation"] = {"result": result}
+
+
+def download(stack: Stack, uri: str, path: Path) -> None:
+    """An object of S3 as a local file, whole or not at all."""
+    bucket, key = split_s3_uri(uri) or ("", "")
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stack.app.s3.download_file(bucket, key, str(part))
+    part.replace(path)
+
+
+def moment(text: str) -> datetime:
+    """The moment of `2h`, `30min`, `3d` ago or of an ISO time; ValueError."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(number) :].strip()
+    if unit in _UNITS and number.replace(".", "", 1).isdigit():
+        return datetime.now(UTC) - timedelta(seconds=float(number) * _UNITS[unit])
+    return parse_iso(text)
+
+
+def succeeded(result: dict[str, Any], limit: int | None) -> bool:
+    """Whether every row succeeded, or every row that a limit let run."""
+    if result["status"] == BatchStatus.SUCCEEDED:
+        return True
+    counts = result["counts"]
+    return limit is not None and counts["SUCCESS"] == min(limit, result["row_count"])
+
+
+def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
+    """A batch in the shape of `status --json`."""
+    record = batches.refreshed(stack.app, record)
+    known = batches.progress(stack.app, record)
+    status = BatchStatus.EXPIRED.value if batches.expired(record) else record.status
+    errors = record.errors or []
+    if record.error is not None and not errors:
+        error = plain(record.error)
+        group = {"status": record.status, "error": error["type"], "message": error["message"]}
+        errors = [{**group, "count": 0, "row_ids": []}]
+    expires = None if record.expires_at is None else datetime.fromtimestamp(int(record.expires_at), UTC)
+    return {
+        "batch_id": record.batch_id,
+        "status": status,
+        "target": record.target,
+        "source": {key: value for key, value in (record.source or {}).items() if key != "columns"},
+        "row_count": None if record.row_count is None else int(record.row_count),
+        **known,
+        "errors": errors,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "expires_at": None if expires is None else expires.isoformat().replace("+00:00", "Z"),
+        "execution_arn": record.execution_arn,
+        "runs": record.runs,
+        "cost_usd": None,
+        "csv_location": record.csv_location,
+        "next": _next(record, status),
+    }
+
+
+def _next(record: BatchItem, status: str) -> list[str]:
+    name = record.batch_id
+    if status in OPEN:
+        return [f"batch-processor status '{name}' --follow", f"batch-processor stop '{name}'"]
+    if status == BatchStatus.EXPIRED or not record.row_count:
+        return []
+    commands = [f"batch-processor aggregate '{name}' -o results.csv"]
+    counts = record.counts or {}
+    if sum(counts.values()) > counts.get("SUCCESS", 0):
+        commands.insert(0, f"batch-processor failed '{name}'")
+    return commands
+
+
+def listed(record: BatchItem) -> dict[str, Any]:
+    """A batch in the shape of `batches --json`."""
+    return {
+        "batch_id": record.batch_id,
+        "status": BatchStatus.EXPIRED.value if batches.expired(record) else record.status,
+        "target": record.tool_name,
+        "source_uri": (record.source or {}).get("uri"),
+        "row_count": None if record.row_count is None else int(record.row_count),
+        "counts": record.counts,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "csv_location": record.csv_location,
+    }

@@ -1,0 +1,232 @@
+"""What a person reads at the terminal: summaries, tables and progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from service.models import OPEN, RowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_STYLES = {"SUCCEEDED": "green", "PARTIAL": "yellow", "INCOMPLETE": "yellow", "FAILED": "red", "EXPIRED": "dim"}
+_CELL = 60
+_PLAIN_WIDTH = 160  # characters of a table that goes to a file or a pipe
+
+
+def stdout() -> Console:
+    """The console of answers."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _print_table(table: Table) -> None:
+    """A table as wide as the terminal, or as a file has room for."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+
+
+def stderr() -> Console:
+    """The console of messages and progress."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def tell(message: str) -> None:
+    """A message on stderr."""
+    stderr().print(escape(message))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on a line of stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def seconds(value: float | None) -> str:
+    """A span of time for people: `41.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if value is None:
+        return "?"
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def rows_text(count: int) -> str:
+    """`1 row`, `3,708 rows`."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def row_list(identifiers: Iterable[str]) -> str:
+    """`rows 7, 12` of row ids."""
+    numbers = [identifier.removeprefix("row_").lstrip("0") or identifier for identifier in identifiers]
+    return f"row{'' if len(numbers) == 1 else 's'} {', '.join(numbers)}"
+
+
+def summary(result: Mapping[str, Any]) -> None:
+    """Outcome, counts and causes of a batch that has ended."""
+    console = stdout()
+    counts = result["counts"]
+    took = result["execution_time_ms"]
+    style = _STYLES.get(result["status"], "bold")
+    rate = f" ({result['row_count'] / (took / 1000):.0f} rows/s)" if took and result["row_count"] else ""
+    in_time = f" in {seconds(took / 1000)}{rate}" if took is not None else ""
+    console.print(f"[bold {style}]{result['status']}[/]  {rows_text(result['row_count'])}{in_time}")
+    for status, count in counts.items():
+        if count:
+            console.print(f"  {status:<18}{count:>10,}")
+    causes(result["errors"], counts)
+
+
+def causes(errors: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
+    """Errors grouped by cause, the commonest first, with example rows."""
+    console = stdout()
+    if not errors:
+        return
+    console.print("Why:")
+    for group in errors:
+        kind = group["status"] if group["error"] == group["status"] else f"{group['status']} {group['error']}"
+        first_line = group["message"].splitlines()[0] if group["message"] else ""
+        more = ", …" if group["count"] > len(group["row_ids"]) else ""
+        console.print(f"  {group['count']:>6,} × {escape(kind)}: {escape(first_line)}")
+        console.print(f"           [dim]{row_list(group['row_ids'])}{more}[/]")
+    shown = sum(group["count"] for group in errors)
+    total = sum(count for status, count in counts.items() if status != RowStatus.SUCCESS)
+    if total > shown:
+        console.print(f"  {total - shown:>6,} of other causes")
+
+
+def status(known: Mapping[str, Any]) -> None:
+    """One batch: state, progress, counts, causes, what to do next."""
+    console = stdout()
+    style = _STYLES.get(known["status"], "bold")
+    console.print(f"[bold {style}]{known['status']}[/]  {escape(known['batch_id'])}")
+    count = known["row_count"]
+    of = "" if count is None else f" of {count:,}"
+    rate = f", {known['rate_per_s']:.0f} rows/s" if known["rate_per_s"] else ""
+    left = f", {seconds(known['eta_s'])} left" if known["eta_s"] is not None else ""
+    console.print(f"  rows done {known['rows_done']:,}{of}{rate}{left}")
+    for name, number in known["counts"].items():
+        if number:
+            console.print(f"  {name:<18}{number:>10,}")
+    lines = {
+        "source": known["source"].get("uri"),
+        "started": known["started_at"],
+        "ended": known["ended_at"],
+        "kept until": known["expires_at"],
+        "CSV": known["csv_location"],
+    }
+    for name, value in lines.items():
+        if value:
+            console.print(f"  [dim]{name:<11}[/]{escape(str(value))}")
+    causes(known["errors"], known["counts"])
+    for command in known["next"]:
+        console.print(f"[dim]next:[/] {escape(command)}")
+
+
+def batch_table(entries: Iterable[dict[str, Any]]) -> None:
+    """Batches, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, justify in (("batch", "left"), ("status", "left"), ("rows", "right"), ("not ok", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("started", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for entry in entries:
+        counts = entry["counts"]
+        bad = sum(counts.values()) - counts["SUCCESS"] if counts else None
+        style = _STYLES.get(entry["status"], "")
+        table.add_row(
+            escape(entry["batch_id"]),
+            f"[{style}]{entry['status']}[/]" if style else entry["status"],
+            "" if entry["row_count"] is None else f"{entry['row_count']:,}",
+            "" if bad is None else f"{bad:,}",
+            (entry["started_at"] or "")[:19].replace("T", " "),
+            escape(entry["source_uri"] or ""),
+        )
+    _print_table(table)
+
+
+def row_table(rows: Iterable[dict[str, Any]], *, with_batch: bool = False) -> None:
+    """Rows, one a line or few: what was found or why nothing was, and the beginning of the input."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in [*["batch"] * with_batch, "row", "status"]:
+        table.add_column(name, justify="right" if name == "row" else "left", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold", ratio=3)
+    table.add_column("input", overflow="ellipsis", no_wrap=True, ratio=2)
+    for row in rows:
+        shown = row["row_id"] if row["row_number"] is None else f"{row['row_number']:,}"
+        took = "" if row["execution_time_ms"] is None else f"{row['execution_time_ms']:,}"
+        cells = [*[row["batch_id"]] * with_batch, shown, row["status"], took, _what(row), _values(row["input_data"])]
+        table.add_row(*map(escape, cells))
+    _print_table(table)
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    if row["error"]:
+        return f"{row['error'].get('type')}: {row['error'].get('message')}"
+    return _values(row["output_data"])
+
+
+def _values(cells: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in (cells or {}).items() if value not in ("", None))
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+class Watch:
+    """Progress of a batch on stderr: one line that changes at a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._live: Progress | None = None
+        self._task: Any = None
+        self._shown = -1
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[said]}"))
+            self._live = Progress(*columns, console=self._console, transient=True)
+            self._task = self._live.add_task("preparing", total=None, said="")
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, status: str, row_count: int | None, progress: Mapping[str, Any]) -> None:
+        """Shows rows done, rate, time left and failures so far."""
+        done = progress["rows_done"]
+        said = self._words(row_count, progress)
+        if self._live is not None:
+            self._live.update(self._task, description=status.lower(), total=row_count, completed=done, said=said)
+            return
+        step = max(1, (row_count or 0) // 10)
+        if status in OPEN and row_count is not None and done // step != self._shown:
+            self._shown = done // step
+            self._console.print(f"{status.lower():<12}{said}")
+
+    def _words(self, row_count: int | None, progress: Mapping[str, Any]) -> str:
+        if row_count is None:
+            return "reading the source"
+        counts = progress["counts"]
+        bad = sum(count for status, count in counts.items() if status not in ("SUCCESS", "NOT_RUN"))
+        words = [f"{progress['rows_done']:,} of {row_count:,} rows"]
+        if progress["rate_per_s"]:
+            words.append(f"{progress['rate_per_s']:.0f} rows/s")
+        if progress["eta_s"] is not None:
+            words.append(f"{seconds(progress['eta_s'])} left")
+        words.append(f"{bad:,} failed")
+        return ", ".join(words)
