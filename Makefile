@@ -50,7 +50,7 @@ endif
 PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	-c constraints.txt $(WHEELS) --target "$(ARTIFACTS_DIR)"
 PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
-LOCAL_ONLY := cli embedded local
+LOCAL_ONLY := cli client display embedded local queries stacks
 
 define package
 	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"

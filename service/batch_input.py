@@ -2,121 +2,98 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from service.errors import BatchRefused, Problem, nearest
-from service.models import split_s3_uri, target_name
+from service.input_models import BatchInput, CsvOptions, ExecutionConfig, RetryPolicy, SourceOptions, Target
+from service.models import split_s3_uri
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = [
+    "BatchInput",
+    "CsvOptions",
+    "ExecutionConfig",
+    "RetryPolicy",
+    "SourceOptions",
+    "Target",
+    "check_csv_options",
+    "csv_problems",
+    "parse_input",
+    "read_input",
+]
 
 IGNORED_PREFIX = "AWS_STEP_FUNCTIONS_"  # what Step Functions itself adds to an input
-KIND_SYNONYMS = {"agent": "agent", "state_machine": "agent", "tool": "tool", "lambda": "tool"}
 _LATER = "is not available yet: leave it out"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    keeps_null: ClassVar[frozenset[str]] = frozenset()  # keys whose null is a value of its own
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return {key: value for key, value in given.items() if value is not None or key in cls.keeps_null}
-
-
-class RetryPolicy(_Part):
-    """How often the target is called for one run of a row, and how long is waited between calls (seconds)."""
-
-    max_attempts: int = Field(3, ge=1, le=100)
-    backoff_rate: float = Field(2.0, ge=1, le=100)
-    initial_seconds: float = Field(1, ge=0, le=3600)
-    max_seconds: float = Field(60, ge=0, le=86_400)
-    retry_on: tuple[str, ...] | None = None
-
-
-class ExecutionConfig(_Part):
-    """Limits of a batch: rows in flight, seconds for one call, rows at all, days that results are kept."""
-
-    keeps_null: ClassVar[frozenset[str]] = frozenset({"ttl_days"})
-
-    max_concurrency: int = Field(10, ge=1, le=10_000)
-    timeout_seconds: int = Field(300, ge=1, le=604_800)
-    retry_policy: RetryPolicy = RetryPolicy()
-    continue_on_error: bool = True
-    max_failures: Any = None
-    max_failure_rate: Any = None
-    max_cost_usd: Any = None
-    limit: int | None = Field(None, ge=1)
-    ttl_days: float | None = Field(7, gt=0, le=3650)
-    keep_output: bool = True
-
-
-class SourceOptions(_Part):
-    """How the source is read; None is detected."""
-
-    encoding: str | None = None
-    delimiter: str | None = None
-
-
-class CsvOptions(_Part):
-    """How the CSV is written."""
-
-    format: str = "csv"
-    column_style: Literal["prefixed", "plain"] = "prefixed"
-    neutralise_formulas: bool = True
-
-
-class Target(_Part):
-    """What each row is given to: a registered name, or an ARN."""
-
-    type: Literal["agent", "tool"] | None = None
-    name: str = ""
-    arn: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            given = {"arn": given} if given.startswith("arn:") else {"name": given}
-        if isinstance(given, Mapping):
-            kind = given.get("type")
-            named = {**given, "name": target_name(given)}
-            return {**named, "type": KIND_SYNONYMS.get(kind, kind)} if isinstance(kind, str) else named
-        return given
-
-
-class BatchInput(_Part):
-    """The whole input."""
-
-    csv_s3_uri: Annotated[str, Field(min_length=1)]
-    target: Target
-    input_mapping: dict[str, Any] = {}
-    output_mapping: dict[str, Any] | None = None
-    output_mappings: dict[str, Any] | None = None
-    execution_config: ExecutionConfig = ExecutionConfig()
-    source: SourceOptions = SourceOptions()
-    csv: CsvOptions = CsvOptions()
-    output_bucket: str | None = None
-    output_key: str | None = None
-    rerun_of: Any = None
+# A name becomes part of batch ids (after which a # follows) and of keys in S3.
+_TARGET_NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")
 
 
 def parse_input(given: Any) -> BatchInput:
     """The input as checked values; raises BatchRefused with every problem."""
-    if not isinstance(given, Mapping):
-        raise BatchRefused([Problem("", f"the input must be a JSON object, not {type(given).__name__}")])
-    known = {key: value for key, value in given.items() if not str(key).startswith(IGNORED_PREFIX)}
-    try:
-        parsed = BatchInput.model_validate(known)
-    except ValidationError as error:
-        raise BatchRefused(_problem(fault) for fault in error.errors()) from None
-    problems = [*_not_built(parsed), *_contradictions(parsed)]
+    parsed, problems = read_input(given)
     if problems:
         raise BatchRefused(problems)
     return parsed
+
+
+def read_input(given: Any) -> tuple[BatchInput, list[Problem]]:
+    """The input as checked values, what is wrong left out of it, and every problem."""
+    if not isinstance(given, Mapping):
+        return BatchInput(), [Problem("", f"the input must be a JSON object, not {type(given).__name__}")]
+    known = {key: value for key, value in given.items() if not str(key).startswith(IGNORED_PREFIX)}
+    if problems := _half_characters(known):
+        return BatchInput(), problems
+    parsed, faults = _sound_part(known)
+    problems = [_problem(fault) for fault in faults]
+    wrong = {str(fault["loc"][0]) for fault in faults}
+    return parsed, [*problems, *_not_built(parsed), *_contradictions(parsed, wrong)]
+
+
+def _sound_part(known: dict[str, Any]) -> tuple[BatchInput, list[Any]]:
+    """The input without what is wrong in it, so that the rest can be checked in the same go; and the faults."""
+    try:
+        return BatchInput.model_validate(known), []
+    except ValidationError as error:
+        faults = error.errors()
+    sound = copy.deepcopy(known)
+    for fault in faults:
+        _leave_out(sound, fault["loc"])
+    try:
+        return BatchInput.model_validate(sound), faults
+    except ValidationError:  # of what cannot be told apart, nothing is left
+        return BatchInput(), faults
+
+
+def _leave_out(sound: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Remove the deepest key of a JSON object that leads to the place."""
+    holder, key = sound, place[0]
+    for part in place[1:]:
+        inner = holder.get(str(key))
+        if not isinstance(inner, dict) or part not in inner:
+            break
+        holder, key = inner, part
+    holder.pop(str(key), None)
+
+
+def _half_characters(known: dict[str, Any]) -> list[Problem]:
+    """Lone surrogates, which JSON can name but UTF-8 cannot hold: no function could return them."""
+    problems = []
+    for key, value in known.items():
+        try:
+            json.dumps([key, value], ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            code = ord(error.object[error.start])
+            message = f"holds half a character (\\u{code:04x} alone), which is no text: correct or remove it"
+            problems.append(Problem(key.encode(errors="replace").decode(), message))
+    return problems
 
 
 def _not_built(parsed: BatchInput) -> list[Problem]:
@@ -128,19 +105,36 @@ def _not_built(parsed: BatchInput) -> list[Problem]:
         "execution_config.continue_on_error": not config.continue_on_error,
         "rerun_of": parsed.rerun_of is not None,
     }
-    problems = [Problem(path, f"{path.rpartition('.')[2]} {_LATER}") for path, given in later.items() if given]
-    if parsed.csv.format != "csv":
-        problems.append(Problem("csv.format", f"{parsed.csv.format!r} {_LATER}, or use 'csv'"))
-    return problems
+    return [Problem(path, _LATER) for path, given in later.items() if given] + csv_problems(parsed.csv)
 
 
-def _contradictions(parsed: BatchInput) -> list[Problem]:
+def csv_problems(options: CsvOptions) -> list[Problem]:
+    """What is asked of the CSV that cannot be done yet."""
+    if options.format == "csv":
+        return []
+    return [Problem("csv.format", f"{options.format!r} {_LATER}, or use 'csv'")]
+
+
+def check_csv_options(given: Any) -> list[Problem]:
+    """What is wrong with the CSV options of a batch whose CSV is made again."""
+    parsed, faults = _sound_part({"csv": given})
+    return [*map(_problem, faults), *csv_problems(parsed.csv)]
+
+
+def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:
     problems = []
-    if split_s3_uri(parsed.csv_s3_uri) is None:
-        problems.append(Problem("csv_s3_uri", f"{parsed.csv_s3_uri!r} is not of the form s3://bucket/key"))
+    if "csv_s3_uri" not in wrong:
+        if not parsed.csv_s3_uri:
+            problems.append(Problem("csv_s3_uri", "is required: the source, as s3://bucket/key"))
+        elif split_s3_uri(parsed.csv_s3_uri) is None:
+            problems.append(Problem("csv_s3_uri", f"{parsed.csv_s3_uri!r} is not of the form s3://bucket/key"))
     if not parsed.target.name:
-        problems.append(Problem("target", "name a registered target, or give its ARN"))
-    if parsed.output_mapping is not None and parsed.output_mappings is not None:
+        if "target" not in wrong:
+            problems.append(Problem("target", "is required: name a registered target, or give its ARN"))
+    elif not _TARGET_NAME.fullmatch(parsed.target.name):
+        what = "a name has at most 128 characters, and no #, slash or control character"
+        problems.append(Problem("target.name", f"{_short(parsed.target.name)}: {what}"))
+    if parsed.output_mapping and parsed.output_mappings:
         problems.append(Problem("output_mappings", "give output_mapping or output_mappings, not both"))
     return problems
 
@@ -152,17 +146,18 @@ _MODELS: dict[str, type[BaseModel]] = {
     "csv": CsvOptions,
     "target": Target,
 }
+_MUST_BE = {"model_type": "must be an object", "dict_type": "must be an object", "tuple_type": "must be a list"}
 
 
 def _problem(fault: Any) -> Problem:
-    path = ".".join(str(part) for part in fault["loc"])
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     if fault["type"] == "extra_forbidden":
-        parent, _, key = path.rpartition(".")
-        model = _MODELS.get(parent, BatchInput)
+        *parents, key = map(str, fault["loc"])
+        model = _MODELS.get(".".join(parents), BatchInput)
         return Problem(path, f"unknown key; {nearest(key, model.model_fields)}")
-    if fault["type"] == "missing":
-        return Problem(path, "is required")
-    message = fault["msg"][0].lower() + fault["msg"][1:]
+    message = _MUST_BE.get(fault["type"]) or fault["msg"][0].lower() + fault["msg"][1:]
+    if path == "target":
+        message = "must be a name, an ARN, or an object with name or arn"
     return Problem(path, f"{message}, not {_short(fault['input'])}")
 
 

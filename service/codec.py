@@ -1,21 +1,29 @@
 """JSON values to DynamoDB's wire form and back.
 
 Limits: an N holds 38 significant digits, magnitudes 1E-130 to 9.9…E+125, no NaN or Infinity; nesting is at most 32
-levels (Amazon DynamoDB Developer Guide, "Constraints in Amazon DynamoDB" and "Supported data types"). What does not
-fit is kept as text: a number as its digits, a deeper value as JSON.
+levels; a map's keys are 1 to 65,535 bytes (Amazon DynamoDB Developer Guide, "Constraints in Amazon DynamoDB",
+"Supported data types and naming rules"). What does not fit is kept as text: a number as its digits, a value that is
+too deep and a map whose keys cannot be stored as JSON.
+
+Exact both ways: text without lone surrogates, null, booleans, numbers by the decimal value that JSON writes, lists,
+maps. Not exact: the spelling of a number (DynamoDB may write -0.0 as 0, 1.0 as 1, 1e22 as its digits: a whole float
+comes back as an int), lone surrogates (U+FFFD), and what is kept as text, which comes back as that text.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 _MAX_DEPTH = 28  # below DynamoDB's 32: the value stands inside an item and a map
+_LONGEST_NAME = 16_383  # characters of a key: of 4 bytes each they are 65,532
+_CUT_NAME = 16_000
+_PLAIN_INT = 10**38
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 def text(value: str) -> str:
@@ -24,7 +32,7 @@ def text(value: str) -> str:
 
 
 def encode(value: Any, depth: int = 0) -> dict[str, Any]:
-    """A JSON value as `{"S": …}`, `{"N": …}`, `{"M": …}` and so on."""
+    """A JSON value as `{"S": …}`, `{"N": …}`, `{"M": …}` and so on; a mapping at depth 0 is always an M."""
     if isinstance(value, str):
         return {"S": text(value)}
     if value is None:
@@ -36,19 +44,51 @@ def encode(value: Any, depth: int = 0) -> dict[str, Any]:
     if isinstance(value, (bytes, bytearray)):
         return {"B": bytes(value)}
     if depth >= _MAX_DEPTH:
-        return {"S": text(json.dumps(value, ensure_ascii=False, default=str))}
+        return {"S": _as_json(value)}
     if isinstance(value, Mapping):
-        return {"M": {text(str(key)): encode(item, depth + 1) for key, item in value.items()}}
+        return _map(value, depth)
     return {"L": [encode(item, depth + 1) for item in value]}
 
 
+def _map(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    names = [text(str(name)) for name in value]
+    if not all(names) or len(set(names)) < len(names) or max(map(len, names), default=0) > _LONGEST_NAME:
+        if depth:
+            return {"S": _as_json(value)}
+        names = _storable(names)
+    items = zip(names, value.values(), strict=True)
+    return {"M": {name: encode(item, depth + 1) for name, item in items}}
+
+
+def _storable(names: list[str]) -> list[str]:
+    """Names that a map can have: none empty (`_` instead), too long (cut) or twice (`_` added)."""
+    taken: dict[str, None] = {}
+    for name in names:
+        stored = name[:_CUT_NAME] or "_"
+        while stored in taken:
+            stored += "_"
+        taken[stored] = None
+    return list(taken)
+
+
+def _as_json(value: Any) -> str:
+    """The value as JSON; lone surrogates stand in it as escapes."""
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return json.dumps(value, separators=(",", ":"), default=str) if _SURROGATE.search(written) else written
+
+
 def _number(value: float | Decimal) -> dict[str, Any]:
-    digits = repr(value) if isinstance(value, float) else str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"S": digits}
+    if type(value) is int and -_PLAIN_INT < value < _PLAIN_INT:
+        return {"N": str(value)}
+    digits = json.dumps(value) if isinstance(value, float) else str(value)  # NaN and Infinity as JSON has them
     exact = Decimal(digits)
-    fits = exact == 0 or (len(exact.as_tuple().digits) <= 38 and -130 <= exact.adjusted() <= 125)
-    return {"N": digits} if fits else {"S": digits}
+    return {"N": digits} if exact.is_finite() and _fits(exact) else {"S": digits}
+
+
+def _fits(number: Decimal) -> bool:
+    """Whether an N holds it; zeros at the end are not significant."""
+    significant = "".join(map(str, number.as_tuple().digits)).rstrip("0")
+    return not significant or (len(significant) <= 38 and -130 <= number.adjusted() <= 125)
 
 
 class Number(str):
@@ -58,7 +98,7 @@ class Number(str):
 
     def to_python(self) -> int | float:
         """An int when the digits are a whole number, else a float."""
-        return int(self) if re.fullmatch(r"-?\d+", self) else float(self)
+        return int(self) if _WHOLE.fullmatch(self) else float(self)
 
 
 def decode(attribute: Mapping[str, Any], *, exact: bool = False) -> Any:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from service import objects, source
+from service import objects
 from service.errors import BatchProcessorError
-from service.lines import Columns, CsvWriter, bare_line, field_names, line_of, with_gaps
+from service.gaps import Bare, Gaps
+from service.lines import (
+    Columns,
+    ConservationBroken,
+    CsvWriter,
+    add_field_names,
+    bare_line,
+    cause_of,
+    line_of,
+    with_gaps,
+)
 from service.models import RowStatus, empty_counts, row_id, row_number
 
 if TYPE_CHECKING:
@@ -16,23 +26,16 @@ if TYPE_CHECKING:
     from service.app import App
     from service.table import BatchItem
 
+__all__ = ["EXAMPLES", "GROUPS", "Bare", "ConservationBroken", "Export", "Gaps", "Tally"]
+
 GROUPS = 20  # groups of errors in a summary
 EXAMPLES = 5  # row ids in each
-_GROUPS_KEPT = 60  # groups followed while reading: the commonest are chosen at the end
+_GROUPS_KEPT = 30  # groups followed while reading: the commonest are chosen at the end
 _MESSAGE = 300  # characters of a message in a summary
+_TYPE = 100  # characters of an error's name there
+_LONG_ID = 64  # characters of a row id that is one of several examples; ours have 14
+_COLUMNS_BYTES = 30_000  # of names found that travel to the next invocation: a state's payload is 256 KiB at most
 ENOUGH_TIME = 90_000  # ms: below this an invocation hands over to the next
-
-
-class ConservationBroken(BatchProcessorError):
-    """Rows in are not rows out: the results do not fit the batch's own row count."""
-
-
-class Bare(NamedTuple):
-    """A row without a result."""
-
-    number: int
-    status: str
-    row: dict[str, str]
 
 
 class Tally:
@@ -41,7 +44,8 @@ class Tally:
     def __init__(self, counts: Mapping[str, int] | None = None, errors: list[dict[str, Any]] | None = None) -> None:
         self.counts = {**empty_counts(), **(counts or {})}
         self._groups: dict[tuple[str, str, str], dict[str, Any]] = {
-            (group["status"], group["error"], group["message"]): group for group in errors or []
+            (group["status"], group["error"], group["message"]): {**group, "row_ids": [*group["row_ids"]]}
+            for group in errors or []
         }
 
     @property
@@ -53,99 +57,52 @@ class Tally:
         """Count a result."""
         status = item["status"]["S"]
         self.counts[status] = self.counts.get(status, 0) + 1
-        error = item.get("error", {}).get("M")
-        if error:
-            self._group(status, error["type"]["S"], error["message"]["S"], item["row_id"]["S"])
+        cause = cause_of(item)
+        if cause:
+            self._group(status, *cause, item["row_id"]["S"])
 
     def bare(self, entry: Bare) -> None:
         """Count a row without a result."""
         self.counts[entry.status] += 1
-        why = (
-            "no result, though it should have one"
-            if entry.status == RowStatus.MISSING
-            else "the batch was stopped early"
-        )
+        missing = entry.status == RowStatus.MISSING
+        why = "no result, though it should have one" if missing else "the batch was stopped early"
         self._group(entry.status, entry.status, why, row_id(entry.number))
 
     def _group(self, status: str, error: str, message: str, identifier: str) -> None:
-        shown = message if len(message) <= _MESSAGE else message[: _MESSAGE - 1] + "…"
-        key = (status, error, shown)
-        if key not in self._groups and len(self._groups) >= _GROUPS_KEPT:
-            key = (status, error, "other messages")
-        group = self._groups.setdefault(
-            key, {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
-        )
+        key = (status, _cut(error, _TYPE), _cut(message, _MESSAGE))
+        for wider in (key, (status, key[1], "other messages"), (status, "other errors", "other messages")):
+            key = wider
+            if key in self._groups or len(self._groups) < _GROUPS_KEPT:
+                break
+        empty = {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
+        group = self._groups.setdefault(key, empty)
         group["count"] += 1
-        if len(group["row_ids"]) < EXAMPLES:
-            group["row_ids"].append(identifier)
+        examples = group["row_ids"]
+        if not examples or (len(examples) < EXAMPLES and len(identifier) <= _LONG_ID):
+            examples.append(identifier)
 
     def groups(self, most: int = GROUPS) -> list[dict[str, Any]]:
         """Groups of errors, the commonest first."""
         return sorted(self._groups.values(), key=lambda group: -group["count"])[:most]
 
+    def kept(self) -> list[dict[str, Any]]:
+        """All groups, in the order in which they came up: what a tally goes on from."""
+        return list(self._groups.values())
 
-class Gaps:
-    """Rows that have no result, with their cells read from the source where it is still the same."""
 
-    def __init__(self, app: App, record: BatchItem) -> None:
-        self._app = app
-        self._record = record
-        self._skipped: set[int] | None = None
-        self._chunks: list[source.Chunk] | None = None
-
-    def between(self, first: int, last: int) -> Iterator[Bare]:
-        """Rows first to last, each as NOT_RUN or MISSING."""
-        rows = self._rows(first, last)
-        for number in range(first, last + 1):
-            yield Bare(number, self._status(number), next(rows, {}))
-
-    def _status(self, number: int) -> str:
-        record = self._record
-        if number > int(record.rows_to_run) or record.stop_reason == "aborted":
-            return RowStatus.NOT_RUN.value
-        if record.stop and number in self._not_run():
-            return RowStatus.NOT_RUN.value
-        return RowStatus.MISSING.value
-
-    def _not_run(self) -> set[int]:
-        """Rows of the chunks that were skipped because the batch was stopped."""
-        if self._skipped is None:
-            self._skipped = set()
-            for chunk in self._app.records.chunks(self._record.batch_id, int(self._record.run)):
-                if (chunk.counts or {}).get(RowStatus.NOT_RUN.value):
-                    self._skipped.update(range(int(chunk.first_row), int(chunk.first_row) + int(chunk.rows)))
-        return self._skipped
-
-    def _rows(self, first: int, last: int) -> Iterator[dict[str, str]]:
-        """The source's rows first to last; fewer when it cannot be read any more."""
-        try:
-            yield from self._read(first, last)
-        except (BatchProcessorError, source.SourceFault, self._app.s3.exceptions.ClientError):
-            return
-
-    def _read(self, first: int, last: int) -> Iterator[dict[str, str]]:
-        src = self._record.source
-        spans = [span for chunk in self._all_chunks() for span in chunk.ranges]
-        spans = [span for span in spans if span.first_row <= last and span.first_row + span.rows > first]
-        if not spans:
-            return
-        found = objects.SourceObject(src["bucket"], src["key"], src["etag"], int(src["size"]))
-        fmt = source.SourceFormat(src["encoding"], src["delimiter"], int(src["bom_bytes"]))
-        blocks = objects.read(self._app.s3, found, spans[0].start, spans[-1].end)
-        begin = spans[0]
-        for record in source.read_records(blocks, fmt, offset=begin.start, number=begin.first_row, line=begin.line):
-            if first <= record.number <= last:
-                yield dict(zip(src["columns"], record.cells, strict=False))
-
-    def _all_chunks(self) -> list[source.Chunk]:
-        if self._chunks is None:
-            body = self._app.s3.get_object(Bucket=self._app.settings.data_bucket, Key=self._record.chunks_key)["Body"]
-            self._chunks = [source.Chunk.from_json(json.loads(line)) for line in body.iter_lines()]
-        return self._chunks
+def _cut(text: str, most: int) -> str:
+    """The text, cut at `most` characters, or sooner where their escapes make it long as JSON (Lambda writes ASCII)."""
+    kept = text[:most]
+    while len(json.dumps(kept)) > 5 * most:
+        kept = kept[: len(kept) * 3 // 4]
+    return kept if len(kept) == len(text) else kept[:-1] + "…"
 
 
 class Export:
-    """One making of a batch's CSV; `run` returns None when it is whole, else the state to go on from."""
+    """One making of a batch's CSV; `run` returns None when it is whole, else the state to go on from.
+
+    A state whose upload is not there any more (the run that should have gone on failed) begins the CSV anew.
+    """
 
     def __init__(  # noqa: PLR0913 - what a CSV is made of
         self,
@@ -157,31 +114,20 @@ class Export:
         csv: Mapping[str, Any],
         continuation: Mapping[str, Any] | None = None,
     ) -> None:
-        state = continuation or {}
         self._app = app
         self._batch_id = batch_id
         self._record = record
-        self._where = (bucket, key)
         self._csv = csv
+        state = continuation or {}
+        try:
+            upload, parts = state.get("upload_id"), state.get("parts", 0)
+            self._upload = objects.MultipartUpload(app.s3, bucket, key, upload_id=upload, parts=parts)
+        except objects.UploadGone:
+            state = {"found": state.get("found")}
+            self._upload = objects.MultipartUpload(app.s3, bucket, key)
         self._last = state.get("last_row_id")
-        self._begun = bool(state)
+        self._found = _Found(state.get("found"))
         self.tally = Tally(state.get("counts"), state.get("errors"))
-        self._columns = self._resolve(state.get("columns"))
-        self._upload = objects.MultipartUpload(app.s3, bucket, key, upload_id=state.get("upload_id"))
-
-    def _resolve(self, known: Mapping[str, Any] | None) -> Columns:
-        """The columns: as recorded, else found in one pass over the results."""
-        style = self._csv.get("column_style", "prefixed")
-        if known is not None:
-            return Columns(tuple(known["inputs"]), tuple(known["outputs"]), style)
-        record = self._record
-        inputs = tuple(record.source["columns"]) if record is not None else self._names("input_data")
-        outputs = record.output_columns if record is not None else None
-        return Columns(inputs, self._names("output_data") if outputs is None else tuple(outputs), style)
-
-    def _names(self, attribute: str) -> tuple[str, ...]:
-        pages = self._app.store.pages(self._batch_id, names=("row_id", attribute, "ttl"))
-        return field_names(pages, attribute)
 
     def run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
         """Writes until the CSV is whole or the time runs low; leaves nothing behind when it fails."""
@@ -192,13 +138,16 @@ class Export:
             raise
 
     def _run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
+        columns = self._columns(remaining_ms)
+        if columns is None:
+            return self._state()
         writer = CsvWriter(neutralise=self._csv.get("neutralise_formulas", True))
-        if not self._begun:
-            self._upload.write(writer.encode([self._columns.header()]))
+        if self._last is None:
+            self._upload.write(writer.encode([columns.header()]))
         for page in self._pages():
             if not page:
                 continue
-            self._upload.write(writer.encode(map(self._line, page)))
+            self._upload.write(writer.encode(self._line(entry, columns) for entry in page))
             self._last = row_id(page[-1].number) if isinstance(page[-1], Bare) else page[-1]["row_id"]["S"]
             if self._upload.flush() and remaining_ms() < ENOUGH_TIME:
                 return self._state()
@@ -206,12 +155,30 @@ class Export:
         self._upload.complete()
         return None
 
-    def _line(self, entry: Any) -> list[str]:
+    def _columns(self, remaining_ms: Callable[[], int]) -> Columns | None:
+        """The columns: as recorded, else found in one pass over the results; None when the time runs low."""
+        record = self._record
+        known = {
+            "input_data": None if record is None else record.source["columns"],
+            "output_data": None if record is None else record.output_columns,
+        }
+        wanted = tuple(attribute for attribute, columns in known.items() if columns is None)
+        if wanted and not self._found.whole:
+            names = ("row_id", *wanted, "ttl")
+            for page in self._app.store.pages(self._batch_id, after=self._found.last, names=names):
+                self._found.add(page, wanted)
+                if page and remaining_ms() < ENOUGH_TIME:  # each invocation gets further: an empty page may be the last
+                    return None
+            self._found.whole = True
+        inputs, outputs = (self._found.names[name] if known[name] is None else known[name] for name in known)
+        return Columns(tuple(inputs or ()), tuple(outputs or ()), self._csv.get("column_style", "prefixed"))
+
+    def _line(self, entry: Any, columns: Columns) -> list[str]:
         if isinstance(entry, Bare):
             self.tally.bare(entry)
-            return bare_line(entry.row, row_id(entry.number), entry.status, self._columns)
+            return bare_line(entry.row, row_id(entry.number), entry.status, columns)
         self.tally.result(entry)
-        return line_of(entry, self._columns)
+        return line_of(entry, columns)
 
     def _pages(self) -> Iterator[list[Any]]:
         pages = self._app.store.pages(self._batch_id, after=self._last)
@@ -224,10 +191,11 @@ class Export:
     def _state(self) -> dict[str, Any]:
         return {
             "upload_id": self._upload.upload_id,
+            "parts": self._upload.parts,
             "last_row_id": self._last,
             "counts": self.tally.counts,
-            "errors": self.tally.groups(_GROUPS_KEPT),
-            "columns": {"inputs": list(self._columns.inputs), "outputs": list(self._columns.outputs)},
+            "errors": self.tally.kept(),
+            "found": self._found.state(),
         }
 
     def _check(self) -> None:
@@ -236,3 +204,31 @@ class Export:
             raise ConservationBroken(
                 f"batch {self._batch_id}: {self.tally.rows} lines for {int(self._record.row_count)} rows"
             )
+
+
+class _Found:
+    """Names found in the results where no record says which columns there are."""
+
+    def __init__(self, state: Mapping[str, Any] | None) -> None:
+        known = state or {}
+        self.whole: bool = known.get("whole", False)
+        self.last: str | None = known.get("last_row_id")
+        self.names: dict[str, dict[str, None]] = {
+            name: dict.fromkeys(known.get(name, ())) for name in ("input_data", "output_data")
+        }
+
+    def add(self, page: list[dict[str, Any]], attributes: tuple[str, ...]) -> None:
+        """Adds the names of a page of results."""
+        for attribute in attributes:
+            add_field_names(self.names[attribute], page, attribute)
+        self.last = page[-1]["row_id"]["S"] if page else self.last
+
+    def state(self) -> dict[str, Any]:
+        """What the next invocation needs to know."""
+        state = {"whole": self.whole, "last_row_id": self.last, **{name: list(self.names[name]) for name in self.names}}
+        if len(json.dumps(state)) > _COLUMNS_BYTES:
+            raise BatchProcessorError(
+                f"the results have {sum(map(len, self.names.values()))} different fields, too many to make a CSV of "
+                "them all: name the wanted ones in an output mapping"
+            )
+        return state

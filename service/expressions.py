@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
-from jmespath import exceptions, functions, parser, visitor
+from jmespath import exceptions, functions, parser
 
 from service.errors import nearest
-from service.messages import parse_text, stepped, text_of
-
-Node = dict[str, Any]
+from service.interpreter import INTERPRETER, Functions, Node, Regex
 
 # Every fault that a JMESPath function or comparison can raise on a JSON value; what is not here is a fault of ours.
 _RUN_TIME_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
@@ -51,7 +48,7 @@ class Expression:
     def search(self, value: Any) -> tuple[Any, str | None]:
         """The value found and, when a function refused what it was given, why; never raises on a JSON value."""
         try:
-            return _INTERPRETER.visit(self._tree, value), None
+            return INTERPRETER.visit(self._tree, value), None
         except exceptions.JMESPathTypeError as fault:
             wanted = " or ".join(fault.expected_types)
             given = functions.TYPES_MAP.get(fault.actual_type, fault.actual_type)
@@ -109,35 +106,14 @@ def _reason(text: str, fault: exceptions.ParseError) -> str:
     return f"`{at}` is not expected here{hint}"
 
 
-def to_number(value: Any) -> int | float | None:
-    """A number, or the number that a text writes; None for anything else, and for what is not finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if not isinstance(value, str):
-        return value if math.isfinite(value) else None
-    if not value.isascii() or "_" in value:
-        return None
-    for kind in (int, float):
-        try:
-            number = kind(value)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else None
-    return None
-
-
-class _Regex(Protocol):
-    def search(self, text: bytes) -> Any: ...
-
-
-def _compiled(regex: str, text: str, position: int) -> _Regex:
+def _compiled(regex: str, text: str, position: int) -> Regex:
     """RE2's compiled form, which runs in time linear in the text; `position` is where `regex` stands in `text`."""
     import re2  # noqa: PLC0415 - 7 ms of a cold start, only where a mapping uses a regular expression
 
     options = re2.Options()
     options.log_errors = False
     try:
-        compiled: _Regex = re2.compile(regex.encode("utf-8", "replace"), options)
+        compiled: Regex = re2.compile(regex.encode("utf-8", "replace"), options)
     except re2.error as fault:
         reason = fault.args[0].decode("utf-8", "replace") if isinstance(fault.args[0], bytes) else str(fault)
         fragment = reason.rpartition(": ")[2]
@@ -196,9 +172,9 @@ class _Check:
 
     def _call(self, node: Node) -> Node:
         name, arguments = node["value"], list(node["children"])
-        signature = _Functions.FUNCTION_TABLE.get(name, {}).get("signature")
+        signature = Functions.FUNCTION_TABLE.get(name, {}).get("signature")
         if signature is None:
-            self._refuse(node, f"there is no function {name}(): {nearest(name, _Functions.FUNCTION_TABLE)}")
+            self._refuse(node, f"there is no function {name}(): {nearest(name, Functions.FUNCTION_TABLE)}")
         if name in _ON_CURRENT and len(arguments) == len(signature) - 1:
             arguments.insert(0, {"type": "current", "children": []})
         self._check_count(node, len(arguments), signature)
@@ -251,47 +227,3 @@ def _root_names(node: Node) -> set[str]:
         # `$.a` is the current node, then a.
         children = [child for child in children if child["type"] not in {"current", "identity"}][:1]
     return {name for child in children for name in _root_names(child)}
-
-
-class _Functions(functions.Functions):  # type: ignore[misc]  # jmespath has no types
-    """JMESPath's functions and ours."""
-
-    @functions.signature({"types": []}, {"types": []})  # type: ignore[untyped-decorator]
-    def _func_parse(self, value: Any, regex: _Regex) -> str | None:
-        text = text_of(value)
-        if text is None:
-            return None
-        match = regex.search(text.encode("utf-8", "replace"))
-        if match is None:
-            return None
-        group = match.group(1 if match.re.groups else 0)
-        return None if group is None else group.decode("utf-8", "replace")
-
-    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
-    def _func_parse_text(self, value: Any) -> Any:
-        return parse_text(value)
-
-    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
-    def _func_to_number(self, value: Any) -> int | float | None:
-        return to_number(value)
-
-
-class _Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
-    """JMESPath's interpreter; a path that steps into a text steps into the JSON which the text holds."""
-
-    def visit_field(self, node: Node, value: Any) -> Any:
-        value = stepped(value) if isinstance(value, str) else value
-        return value.get(node["value"]) if isinstance(value, dict) else None
-
-    def visit_index(self, node: Node, value: Any) -> Any:
-        return super().visit_index(node, stepped(value) if isinstance(value, str) else value)
-
-    def visit_slice(self, node: Node, value: Any) -> Any:
-        return super().visit_slice(node, stepped(value) if isinstance(value, str) else value)
-
-    def visit_opened(self, node: Node, value: Any) -> Any:
-        base = self.visit(node["children"][0], value)
-        return stepped(base) if isinstance(base, str) else base
-
-
-_INTERPRETER = _Interpreter(visitor.Options(custom_functions=_Functions()))

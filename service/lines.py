@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service import codec
+from service.errors import BatchProcessorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
-# What a spreadsheet runs: after leading white or zero-width space, = and @, + and - unless the cell is a number;
-# tab and CR at the start.
-_FORMULA = re.compile(r"[\t\r]|[\s\u200b-\u200d\u2060\ufeff]*[=@+\-\uff1d\uff20\uff0b\uff0d]")
-_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
+# What a spreadsheet runs: = and @, + and - unless the cell is a number, after any white or zero-width space; and what
+# begins with a tab or CR.
+_FORMULA = re.compile(r"[\t\r]|[\s\u180e\u200b-\u200d\u2060\ufeff]*(?:[=@]|([+-]))")
+_NUMBER = re.compile(r"\s*[+-]([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_TOGETHER = 100  # rows without a result that are held at once
+
+
+class ConservationBroken(BatchProcessorError):
+    """Rows in are not rows out: the results do not fit the batch's own row count."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,16 @@ class Columns:
         """The header; `plain` leaves the prefixes away where no two names collide."""
         if self.style == "prefixed":
             return [*(f"input_{name}" for name in self.inputs), *(f"output_{name}" for name in self.outputs), *METADATA]
-        names = [*self.inputs, *self.outputs, *METADATA]
-        twice = {name for name in names if names.count(name) > 1}
-        inputs = [f"input_{name}" if name in twice else name for name in self.inputs]
-        outputs = [f"output_{name}" if name in twice else name for name in self.outputs]
-        return [*inputs, *outputs, *METADATA]
+        prefixed: set[str] = set()
+        while True:
+            inputs = [f"input_{name}" if name in prefixed else name for name in self.inputs]
+            outputs = [f"output_{name}" if name in prefixed else name for name in self.outputs]
+            header = [*inputs, *outputs, *METADATA]
+            twice = {name for name, count in Counter(header).items() if count > 1}
+            plain = (twice & {*self.inputs, *self.outputs}) - prefixed  # a prefix may meet another column's own name
+            if not plain:
+                return header
+            prefixed |= plain
 
 
 def cell(value: Any) -> str:
@@ -50,14 +64,21 @@ def cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, bytes):
+        return _base64(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_base64)
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 def neutral(text: str) -> str:
     """The text with one `'` before it if a spreadsheet would run it as a formula."""
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
+    found = _FORMULA.match(text)
+    if found is None or (found[1] and _NUMBER.fullmatch(text)):
+        return text
+    return "'" + text
 
 
 class CsvWriter:
@@ -77,14 +98,26 @@ class CsvWriter:
         return text.getvalue().encode("utf-8", errors="replace")
 
 
+def cause_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Type and message of an item's error; a plain event's error may be of any form, and is then the message."""
+    stored = item.get("error")
+    if stored is None:
+        return None
+    error = stored.get("M", {})
+    if "type" not in error and "message" not in error:
+        return "", cell(codec.decode(stored))
+    kind, message = (cell(codec.decode(error[name])) if name in error else "" for name in ("type", "message"))
+    return kind, message
+
+
 def line_of(item: dict[str, Any], columns: Columns) -> list[str]:
     """The line of a result, which is given in DynamoDB's wire form."""
     row = item.get("input_data", {}).get("M", {})
     fields = item.get("output_data", {}).get("M", {})
-    error = item.get("error", {}).get("M", {})
     line = [cell(codec.decode(row[name], exact=True)) if name in row else "" for name in columns.inputs]
     line += [cell(codec.decode(fields[name], exact=True)) if name in fields else "" for name in columns.outputs]
-    shown = f"{error['type']['S']}: {error['message']['S']}" if error else ""
+    cause = cause_of(item)
+    shown = ": ".join(filter(None, cause)) if cause else ""
     took = item.get("execution_time_ms", {}).get("N", "")
     return [*line, item["row_id"]["S"], item["status"]["S"], shown, took, item.get("timestamp", {}).get("S", "")]
 
@@ -95,13 +128,10 @@ def bare_line(row: dict[str, str], identifier: str, status: str, columns: Column
     return [*cells, *[""] * len(columns.outputs), identifier, status, "", "", ""]
 
 
-def field_names(pages: Iterable[list[dict[str, Any]]], attribute: str) -> tuple[str, ...]:
-    """Names of the keys of a map attribute over all results, in the order of their first appearance."""
-    names: dict[str, None] = {}
-    for page in pages:
-        for item in page:
-            names.update(dict.fromkeys(item.get(attribute, {}).get("M", {})))
-    return tuple(names)
+def add_field_names(names: dict[str, None], page: Iterable[Mapping[str, Any]], attribute: str) -> None:
+    """Adds the keys that a map attribute has in a page, in the order of their first appearance."""
+    for item in page:
+        names.update(dict.fromkeys(item.get(attribute, {}).get("M", {})))
 
 
 def with_gaps(
@@ -113,7 +143,8 @@ def with_gaps(
 ) -> Iterator[list[Any]]:
     """Pages of results with what `bare(from, to)` yields for the rows between that have none.
 
-    Raises ValueError for a result that is not of a row between first and last.
+    However long a gap is, little of it is held at once. Raises ConservationBroken for a result that is not of
+    a row between first and last.
     """
     expected = first
     for page in pages:
@@ -121,17 +152,20 @@ def with_gaps(
         for item in page:
             number = number_of(item["row_id"]["S"])
             if number is None or not expected <= number <= last:
-                raise ValueError(f"{item['row_id']['S']} is not one of the rows {expected} to {last} that are due")
+                raise ConservationBroken(
+                    f"{item['row_id']['S']} is not one of the batch's {last} rows, or is out of order after row "
+                    f"{expected - 1}: something else has written results under this batch's id"
+                )
             if number > expected:
-                filled.extend(bare(expected, number - 1))
+                for entry in bare(expected, number - 1):
+                    filled.append(entry)
+                    if len(filled) >= _TOGETHER:
+                        yield filled
+                        filled = []
             filled.append(item)
             expected = number + 1
         yield filled
     if expected <= last:
-        run: list[Any] = []
-        for entry in bare(expected, last):
-            run.append(entry)
-            if len(run) >= 1000:
-                yield run
-                run = []
-        yield run
+        left = bare(expected, last)
+        while run := list(islice(left, _TOGETHER)):
+            yield run

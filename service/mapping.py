@@ -8,14 +8,16 @@ all columns. `static_values` and `transformations` add fields to that. Every fie
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import BatchProcessorError, BatchRefused, Problem, nearest
+from service.transformations import TRANSFORMATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from service.transformations import Build
 
 NOT_BUILT = {"jsonpath", "regex", "conversions"}  # known by name, refused until they exist
 
@@ -32,7 +34,6 @@ _FORMS: dict[str, type] = {  # the keys of the long form, and what each holds
     "envelope": str,
 }
 _KIND_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
-_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class RowNotMapped(BatchProcessorError):
@@ -51,7 +52,7 @@ class InputPlan:
     envelope: str = "default"
     passed: tuple[tuple[str, str], ...] = ()  # (field, column)
     static: Mapping[str, Any] = field(default_factory=dict)
-    built: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = ()  # (field, what makes it of a row)
+    built: tuple[tuple[str, Build], ...] = ()  # (field, what makes it of a row)
 
     def fields(self, row: Mapping[str, str]) -> dict[str, Any]:
         """Return the target's fields: columns in mapping order, then static values, then transformations."""
@@ -81,7 +82,7 @@ class _Compiler:
         self.columns = columns
         self.problems: list[Problem] = []
         self.passed: list[tuple[str, str]] = []
-        self.built: list[tuple[str, Callable[[Mapping[str, str]], str]]] = []
+        self.built: list[tuple[str, Build]] = []
         self.sources: dict[str, str] = {}  # field → where it comes from
         self.used: set[str] = set()
 
@@ -243,13 +244,13 @@ class _Compiler:
             self.check_keys(spec, ("type", "config"), path)
             kind = spec.get("type")
             if isinstance(kind, str) and kind in NOT_BUILT:
-                built = ", ".join(_TRANSFORMATIONS)
+                built = ", ".join(TRANSFORMATIONS)
                 self.problem(f"{path}.type", f"{kind!r} is not available yet: use one of {built}")
-            elif not isinstance(kind, str) or kind not in _TRANSFORMATIONS:
-                hint = nearest(str(kind or ""), _TRANSFORMATIONS)
+            elif not isinstance(kind, str) or kind not in TRANSFORMATIONS:
+                hint = nearest(str(kind or ""), TRANSFORMATIONS)
                 self.problem(f"{path}.type", f"unknown transformation {_shown(kind)}: {hint}")
             elif self.typed(spec.get("config"), dict, f"{path}.config"):
-                build = _TRANSFORMATIONS[kind](self, spec["config"], f"{path}.config")
+                build = TRANSFORMATIONS[kind](self, spec["config"], f"{path}.config")
                 if build is not None:
                     self.built.append((name, build))
 
@@ -258,51 +259,6 @@ class _Compiler:
         if name not in _ENVELOPES:
             self.problem(f"{_ROOT}.envelope", f"unknown envelope {name!r}: {nearest(name, _ENVELOPES)}")
         return name
-
-
-def _concat(compiler: _Compiler, config: Mapping[str, Any], path: str) -> Callable[[Mapping[str, str]], str] | None:
-    """Compile `concat`: the cells of some columns with a separator between them."""
-    compiler.check_keys(config, ("columns", "separator"), path)
-    names, separator = config.get("columns"), config.get("separator")
-    separator = " " if separator is None else separator
-    sound = compiler.typed(separator, str, f"{path}.separator")
-    if not compiler.typed(names, list, f"{path}.columns"):
-        return None
-    if not names:
-        compiler.problem(f"{path}.columns", "needs at least one column")
-    found = [compiler.column(name, f"{path}.columns[{index}]") for index, name in enumerate(names or [])]
-    columns = [column for column in found if column is not None]
-    return (lambda row: separator.join([row[column] for column in columns])) if sound else None
-
-
-def _template(compiler: _Compiler, config: Mapping[str, Any], path: str) -> Callable[[Mapping[str, str]], str] | None:
-    """Compile `template`: text in which `{column}` stands for a cell, and `{{` and `}}` for braces."""
-    compiler.check_keys(config, ("template",), path)
-    text = config.get("template")
-    path = f"{path}.template"
-    if not isinstance(text, str):
-        compiler.typed(text, str, path)
-        return None
-    parts: list[tuple[str, str | None]] = []  # text, and the column whose cell follows it
-    end, before = 0, ""
-    for brace in _BRACES.finditer(text):
-        before += text[end : brace.start()]
-        end = brace.end()
-        if brace[1] is not None:
-            parts.append((before, compiler.column(brace[1], path)))
-            before = ""
-        elif brace[0] in ("{{", "}}"):
-            before += brace[0][0]
-        else:
-            message = f"has a {brace[0]!r} without its counterpart at character {end}: write {brace[0] * 2!r} for one"
-            compiler.problem(path, message)
-    tail = before + text[end:]
-    return lambda row: "".join([f"{lead}{row[column]}" for lead, column in parts if column is not None]) + tail
-
-
-_TRANSFORMATIONS: dict[
-    str, Callable[[_Compiler, Mapping[str, Any], str], Callable[[Mapping[str, str]], str] | None]
-] = {"concat": _concat, "template": _template}
 
 
 def _shown(value: Any) -> str:

@@ -1,22 +1,16 @@
-"""What agents and tools write, whoever made them: text, JSON in text, envelopes, tool calls and their results."""
+"""What agents and tools write, whoever made them: envelopes, messages, tool calls and their results."""
 
 from __future__ import annotations
 
 import json
-import re
-from functools import cached_property, lru_cache
-from itertools import islice
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.texts import opened, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FENCE = "```"
-_MAX_FENCES = 50  # a fault in JSON costs time linear in the whole text
-# Possessive, so that no run of blanks is read twice.
-_OPENING = re.compile(r"```[A-Za-z0-9]*+\s*+(?=[\[{])")
-_CLOSING = re.compile(r"\s*+(?:```|\Z)")
-_DECODER = json.JSONDecoder()
 # An envelope inside an envelope: Lambda's answer, a proxy response in it, a tool result in that; no output has more.
 _MAX_ENVELOPES = 5
 # Keys under which messages, their blocks and their calls are kept; nothing else of an output is searched.
@@ -33,91 +27,9 @@ _ENVELOPES = {
 _NO_ENVELOPE = object()
 _MODEL_ROLES = frozenset({"assistant", "model", "ai"})
 _RESULT_TYPES = frozenset({"tool_result", "function_call_output", "tool"})
-_TEXT_TYPES = frozenset({"text", "output_text", "input_text"})
 # The id that joins a result to its call, wherever it stands, and the tool's name.
 _IDS = ("tool_use_id", "tool_call_id", "toolUseId", "call_id", "id")
 _NAMES = ("name", "tool_name", "tool")
-
-
-def opened(value: Any) -> Any:
-    """The object or list that a text holds as JSON, bare, quoted or in a Markdown fence; any other value unchanged."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip(" \t\r\n\ufeff")
-    if text[:1] in {"{", "["}:
-        found = _json(text)
-    elif text[:1] == '"':
-        inner = _json(text)
-        found = opened(inner) if isinstance(inner, str) and inner != value else None
-    else:
-        found = _fenced(text) if _FENCE in text else None
-    return found if isinstance(found, dict | list) else value
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _fenced(text: str) -> Any:
-    """The first fenced block that is an object or a list, its fence closed or not; None when there is none."""
-    for opening in islice(_OPENING.finditer(text), _MAX_FENCES):
-        # A fence inside the JSON's own texts ends nothing: the value is read to where it ends itself.
-        try:
-            found, end = _DECODER.raw_decode(text, opening.end())
-        except (ValueError, RecursionError):
-            continue
-        if _CLOSING.match(text, end):
-            return found
-    return None
-
-
-@lru_cache(maxsize=32)
-def stepped(text: str) -> Any:
-    """`opened`, remembered: twenty paths into one text read its JSON once. What it gives must not be changed."""
-    return opened(text)
-
-
-def text_of(value: Any) -> str | None:
-    """Text, also when it comes as a list of text blocks (`{"type": "text", "text": …}`, `{"text": …}`); else None."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        return None
-    texts = [block["text"] for block in value if _is_text(block)]
-    return "\n".join(texts) if texts else None
-
-
-def _is_text(block: Any) -> bool:
-    """Whether it is a text block, and not an object that happens to have a field `text`."""
-    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-        return False
-    return _text(block, ("type",)) in _TEXT_TYPES or len(block) == 1
-
-
-def parse_text(value: Any) -> Any:
-    """`Key: value` lines as an object; an object stays what it is; None when there is no such line."""
-    if isinstance(value, dict):
-        return value
-    text = text_of(value)
-    return None if text is None else _lines(text)
-
-
-@lru_cache(maxsize=32)
-def _lines(text: str) -> Any:
-    whole = opened(text)
-    if isinstance(whole, dict):
-        return whole
-    found = {}
-    for line in text.splitlines():
-        key, colon, rest = line.partition(":")
-        # Models write lists and bold type: "- **Exchange:** WHITEHALL".
-        name = key.strip().lstrip("-*• \t").rstrip("* \t")
-        if colon and name and not rest.startswith("//"):
-            found[name] = rest.strip().removeprefix("**").removesuffix("**").strip()
-    return found or None
 
 
 class ToolCall(NamedTuple):
@@ -146,6 +58,10 @@ class Reading:
     @cached_property
     def views(self) -> tuple[Any, ...]:
         """The output opened, what its envelopes hold before it, and the JSON of the last message after it."""
+        return self._layers if self.spoken is None else (*self._layers, self.spoken)
+
+    @cached_property
+    def _layers(self) -> tuple[Any, ...]:
         view = opened(self.output)
         found = [view]
         for _ in range(_MAX_ENVELOPES):
@@ -154,13 +70,17 @@ class Reading:
                 break
             view = inner
             found.insert(0, view)
-        spoken = [last for last in map(_last_message, found) if last is not None]
-        return (*found, *spoken[:1])
+        return tuple(found)
+
+    @cached_property
+    def spoken(self) -> Any:
+        """The object or list in the last message of the model, None when there is none."""
+        return next((last for last in map(_last_message, self._layers) if last is not None), None)
 
     @property
     def core(self) -> Any:
         """The output without its envelopes."""
-        return self.views[0]
+        return self._layers[0]
 
     @cached_property
     def failed(self) -> bool:

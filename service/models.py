@@ -92,8 +92,8 @@ def call_name(identifier: str, number: int, run: int, attempt: int) -> str:
 
 
 def now_iso(moment: datetime | None = None) -> str:
-    """UTC, ISO 8601 with milliseconds and `Z`."""
-    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    """UTC, ISO 8601 with milliseconds and `Z`; `moment` has a zone, any (boto3 gives the machine's own)."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def parse_iso(text: str) -> datetime:

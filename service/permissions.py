@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 OWN_PREFIXES = ("batches/", "outputs/", "uploads/")
+_LONGEST_KEY = 1_024  # bytes of an object's key (S3 user guide, "Naming Amazon S3 objects")
 
 
 def allowed(patterns: tuple[str, ...], arn: str) -> bool:
@@ -38,6 +39,11 @@ def check_source(settings: Settings, bucket: str, key: str) -> None:
 def check_output(settings: Settings, bucket: str, key: str) -> None:
     """Refuse an object that the stack's role may not write, or that is another part's."""
     patterns = settings.output_object_arns
+    if key.endswith("/") or len(key.encode(errors="replace")) > _LONGEST_KEY:
+        message = (
+            f"{_short(key)!r} names no file: give the CSV's own name, at most {_LONGEST_KEY} bytes with its folders"
+        )
+        raise BatchRefused([Problem("output_key", message)])
     if bucket != settings.data_bucket:
         if not allowed(patterns, f"arn:aws:s3:::{bucket}/{key}"):
             own = f"leave output_bucket out for its own bucket {settings.data_bucket}, or add it to"
@@ -46,6 +52,10 @@ def check_output(settings: Settings, bucket: str, key: str) -> None:
     elif key.startswith(OWN_PREFIXES):
         message = f"{key!r}: {', '.join(OWN_PREFIXES)} are the stack's own; use another prefix"
         raise BatchRefused([Problem("output_key", message)])
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= 80 else key[:79] + "…"
 
 
 def _refused(path: str, message: str, parameter: str, patterns: tuple[str, ...]) -> BatchRefused:

@@ -29,19 +29,22 @@ class Records:
     """Reads and conditional updates of batch records."""
 
     def create(self, record: BatchItem) -> BatchItem:
-        """Writes a new record; the record of the same execution (a retried function) is replaced.
+        """Writes a new record; that of the same execution (a retried function) is opened again and returned.
 
-        Raises BatchTaken when another execution wrote it.
+        What was set in it meanwhile stays, a stop by hand above all. Raises BatchTaken when another execution wrote it.
         """
-        mine = BatchItem.item.does_not_exist() | (BatchItem.execution_arn == record.execution_arn)
         record.item = _RECORD
         record.listing = LISTING
         try:
-            record.save(condition=mine)
+            record.save(condition=BatchItem.item.does_not_exist())
         except PutError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
-            raise BatchTaken(f"there is a batch {record.batch_id} already: start with another name") from error
+            mine = BatchItem.execution_arn == record.execution_arn
+            if not self.update(record.batch_id, mine, status=record.status, error=None, ended_at=None):
+                message = f"there is a batch {record.batch_id} already: start the execution with another name"
+                raise BatchTaken(message) from error
+            return self.get(record.batch_id)
         return record
 
     def get(self, batch_id: str) -> BatchItem:

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 import time
 from collections import Counter
+from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
-from service.extraction import OutputPlan, compile_output_mapping
-from service.models import Result, RowStatus, batch_hash, call_name, elapsed_ms, error_of, now_iso, row_number
+from service.executions import Finished, Running, find_out
+from service.failures import (
+    ALREADY_THERE,
+    TASK_TIMEOUT,
+    TOO_LARGE,
+    Failure,
+    describe_failure,
+    may_retry,
+    wait_seconds,
+)
+from service.models import (
+    FAILURES,
+    Result,
+    RowStatus,
+    batch_hash,
+    call_name,
+    elapsed_ms,
+    error_of,
+    now_iso,
+    row_number,
+)
+from service.output_mapping import compile_output_mapping
 from service.store import ITEM_BYTES, KEPT_IN_ITEM, item_bytes, to_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.app import App
+    from service.extraction import OutputPlan
 
-# Names of errors, from the Step Functions guide "Handling errors in workflows"; the Lambda runtime's own time-out
-# is Sandbox.Timedout.
-_TIMEOUTS = frozenset({"States.Timeout", "States.HeartbeatTimeout", "Sandbox.Timedout"})
-_TOO_LARGE = "States.DataLimitExceeded"
-_ALREADY_THERE = frozenset({"StepFunctions.ExecutionAlreadyExistsException", "ExecutionAlreadyExists"})
-_STILL_RUNNING_WAIT = 30  # seconds until an execution that is already there is looked at again
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
 
 
@@ -81,15 +96,21 @@ def _keep_output(app: App, result: Result, output: Any) -> None:
 def _store(app: App, result: Result) -> dict[str, str]:
     size = item_bytes(to_item(result))
     if size > ITEM_BYTES:
-        result.status = RowStatus.EXTRACTION_FAILED
-        result.output_data = {}
-        result.method = None
-        message = (
-            f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}: map less of the output"
-        )
-        result.error = error_of("ResultTooLarge", message)
+        _drop_fields(result, size)
     status = app.store.put(result)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
+
+
+def _drop_fields(result: Result, size: int) -> None:
+    """Makes a result that no item can hold one that says so; a failure keeps its status."""
+    what = f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}: map less of the output"
+    result.output_data = {}
+    result.method = None
+    if result.status not in FAILURES:
+        result.status = RowStatus.EXTRACTION_FAILED
+    result.error = error_of("ResultTooLarge", what)
+    if item_bytes(to_item(result)) > ITEM_BYTES:  # of a plain event: our own rows are measured before they run
+        raise BatchRefused([Problem("input_data", f"takes most of {size} bytes; a result holds at most {ITEM_BYTES}")])
 
 
 def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,98 +118,48 @@ def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
 
     `event`: batch_id, run, plan, row_id, input_data, call (attempt, name) and failure (Error, Cause).
     Returns action (`retry` or `done`), attempt, name, wait_seconds, status.
+
+    The call's name stands for one attempt, so a repeated InvokeAgent meets the execution it began: its output is
+    fetched and no agent runs twice for one attempt. A new attempt has a new name, and is made only when the one before
+    has ended: an agent that outlived the time-out is stopped first, and if it got ready meanwhile its output counts. A
+    Lambda function cannot be stopped: a tool that outlived its time-out may still be at work beside the next attempt.
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
-    kind, message, status = describe_failure(event["failure"])
-    if plan["kind"] == "agent" and kind in {_TOO_LARGE, *_ALREADY_THERE}:
-        answer = _from_execution(app, event, plan)
-        if isinstance(answer, dict):
-            return answer
-        kind, message, status = answer
-    if kind == _TOO_LARGE:
-        message = "output too large: row and output together exceed the 256 KiB that a state's payload may have"
-    attempt = int(event["call"]["attempt"])
-    policy = plan["retry_policy"]
-    if attempt < policy["max_attempts"] and _may_retry(kind, policy) and not app.plans.stopped(event["batch_id"]):
+    failure = describe_failure(event["failure"])
+    attempt, policy = int(event["call"]["attempt"]), plan["retry_policy"]
+    if plan["kind"] == "agent" and failure.caught in {TOO_LARGE, TASK_TIMEOUT, *ALREADY_THERE}:
+        met = find_out(app, plan, event["call"], failure)
+        if isinstance(met, Running):
+            return _decision("retry", attempt, event["call"]["name"], met.wait_seconds)
+        if isinstance(met, Finished):
+            stored = write_output(app, {**event, **asdict(met)})
+            return _decision("done", attempt, event["call"]["name"], 0, stored["status"])
+        failure = met
+    if (
+        attempt < policy["max_attempts"]
+        and may_retry(failure, policy["retry_on"])
+        and not app.plans.stopped(event["batch_id"])
+    ):
         number = row_number(event["row_id"]) or 0
         name = call_name(event["batch_id"], number, int(event["run"]), attempt + 1)
-        return _decision("retry", attempt + 1, name, _wait_seconds(policy, attempt))
-    result = _result(event, plan, status)
-    result.error = error_of(kind, message)
-    if status is RowStatus.TIMEOUT:
+        return _decision("retry", attempt + 1, name, wait_seconds(policy, attempt))
+    return _decision("done", attempt, event["call"]["name"], 0, _store_failure(app, event, plan, failure))
+
+
+def _store_failure(app: App, event: Mapping[str, Any], plan: Mapping[str, Any], failure: Failure) -> str:
+    result = _result(event, plan, failure.status)
+    message = failure.message
+    if failure.caught == TOO_LARGE:
+        message = "output too large: row and output together exceed the 256 KiB that a state's payload may have"
+    result.error = error_of(failure.kind, message)
+    result.execution_time_ms = failure.took_ms
+    if failure.caught == TASK_TIMEOUT and failure.took_ms is None:
         result.execution_time_ms = plan["timeout_seconds"] * 1000
-    return _decision("done", attempt, event["call"]["name"], 0, _store(app, result)["status"])
+    return _store(app, result)["status"]
 
 
-def _decision(action: str, attempt: int, name: str, wait_seconds: int, status: str = "") -> dict[str, Any]:
-    return {"action": action, "attempt": attempt, "name": name, "wait_seconds": wait_seconds, "status": status}
-
-
-def _may_retry(kind: str, policy: Mapping[str, Any]) -> bool:
-    """By default every failure of the target; an output too large would be as large again."""
-    return kind != _TOO_LARGE and (policy["retry_on"] is None or kind in policy["retry_on"])
-
-
-def _wait_seconds(policy: Mapping[str, Any], attempt: int) -> int:
-    """Seconds before the next call: exponential with full jitter, at least 1 (a Wait takes whole seconds)."""
-    ceiling = min(policy["max_seconds"], policy["initial_seconds"] * policy["backoff_rate"] ** (attempt - 1))
-    return max(1, round(random.uniform(0, ceiling)))  # noqa: S311 - spreads load, keeps no secret
-
-
-def describe_failure(failure: Mapping[str, Any]) -> tuple[str, str, RowStatus]:
-    """The error's name, its message and the row's status, of a Catch's Error and Cause.
-
-    A Lambda function's cause is JSON with errorType and errorMessage; that of a nested execution is the JSON of
-    DescribeExecution, with its own Error, Cause and Status.
-    """
-    kind = str(failure.get("Error") or "Unknown")
-    cause = str(failure.get("Cause") or "")
-    details = _object(cause)
-    if "errorMessage" in details:
-        message = str(details["errorMessage"])
-    elif "ExecutionArn" in details:
-        kind = str(details.get("Error") or ("States.Timeout" if details.get("Status") == "TIMED_OUT" else kind))
-        inner = _object(str(details.get("Cause") or ""))
-        message = str(
-            inner.get("errorMessage") or details.get("Cause") or f"the execution ended {details.get('Status')}"
-        )
-    else:
-        message = cause or "the target failed without a cause"
-    return kind, message, RowStatus.TIMEOUT if kind in _TIMEOUTS else RowStatus.FAILED
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _from_execution(
-    app: App, event: Mapping[str, Any], plan: Mapping[str, Any]
-) -> dict[str, Any] | tuple[str, str, RowStatus]:
-    """The decision by the state of an agent's execution that is already there, or how that execution failed."""
-    call = event["call"]
-    machine = ":".join(plan["target_arn"].split(":")[:7])
-    arn = f"{machine.replace(':stateMachine:', ':execution:')}:{call['name']}"
-    execution = app.stepfunctions.describe_execution(executionArn=arn)
-    if execution["status"] == "RUNNING":
-        return _decision("retry", int(call["attempt"]), call["name"], _STILL_RUNNING_WAIT)
-    if execution["status"] != "SUCCEEDED":
-        details = {"ExecutionArn": arn, "Status": execution["status"]}
-        details.update({key.capitalize(): execution[key] for key in ("error", "cause") if key in execution})
-        return describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
-    stored = write_output(
-        app,
-        {
-            **event,
-            "output": json.loads(execution["output"]),
-            "started_at": now_iso(execution["startDate"]),
-            "stopped_at": now_iso(execution["stopDate"]),
-        },
-    )
-    return _decision("done", int(call["attempt"]), call["name"], 0, stored["status"])
+def _decision(action: str, attempt: int, name: str, seconds: int, status: str = "") -> dict[str, Any]:
+    return {"action": action, "attempt": attempt, "name": name, "wait_seconds": seconds, "status": status}
 
 
 def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,20 +187,47 @@ def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
 def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     """Stores a result as it is given.
 
-    `event`: batch_id, row_id, and any of input_data, output_data, status (UNKNOWN without), execution_time_ms.
+    `event`: batch_id, row_id, and any of input_data, output_data, status (UNKNOWN without), execution_time_ms, error.
     """
-    missing = [name for name in ("batch_id", "row_id") if not isinstance(event.get(name), str) or not event[name]]
-    if missing:
-        raise BatchRefused(Problem(name, "is required: a text") for name in missing)
+    problems = [
+        Problem(name, "is required: a text")
+        for name in ("batch_id", "row_id")
+        if not isinstance(event.get(name), str) or not event[name]
+    ]
+    status, took = event.get("status") or RowStatus.UNKNOWN, event.get("execution_time_ms")
+    if not isinstance(status, str):
+        problems.append(Problem("status", f"must be a text, such as SUCCESS or FAILED, not {status!r}"))
+    if isinstance(took, bool) or not isinstance(took, int | float | None):
+        problems.append(Problem("execution_time_ms", f"must be a number of milliseconds, not {took!r}"))
+    if problems:
+        raise BatchRefused(problems)
     result = Result(
         event["batch_id"],
         event["row_id"],
-        event.get("status") or RowStatus.UNKNOWN,
-        event.get("input_data") or {},
-        event.get("output_data") or {},
-        execution_time_ms=event.get("execution_time_ms"),
+        status,
+        _given(event, "input_data"),
+        _given(event, "output_data"),
+        execution_time_ms=None if took is None else round(took),
         timestamp=now_iso(),
         ttl=int(time.time()) + _PLAIN_TTL,
-        error=event.get("error"),
+        error=_given_error(event.get("error")),
     )
     return _store(app, result)
+
+
+def _given(event: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object as given; null is an empty one, any other value its field `value`."""
+    value = event.get(name)
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _given_error(error: Any) -> dict[str, str] | None:
+    if not error:
+        return None
+    if isinstance(error, dict):
+        kind = error.get("type") or error.get("Error") or error.get("errorType") or "Error"
+        message = error.get("message") or error.get("Cause") or error.get("errorMessage") or json.dumps(error)
+        return error_of(str(kind), str(message))
+    return error_of("Error", str(error))

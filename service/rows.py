@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from service.app import App
     from service.source import Record
 
-ROW_BYTES = (
-    230_000  # of the 262,144 that a state's payload may have (Step Functions quotas, "Task, state and execution")
-)
+# A state's payload is at most 262,144 bytes of UTF-8 (Step Functions quotas). Beside its row a failure's state holds a
+# cause of up to 32,768 characters, escaped once more: where that does not fit, the whole chunk would fail.
+ROW_BYTES = 190_000
 STORED_BYTES = 350_000  # of the 400 KB of an item
 
 
 def wire_bytes(value: Any) -> int:
-    """Bytes of a value on its way through Step Functions: as Lambda's own encoder writes it, ASCII-escaped."""
+    """Bytes that a value takes on its way through Step Functions, at most.
+
+    Lambda's runtime writes JSON with these separators, ASCII-escaped up to Python 3.11 and as UTF-8 from 3.12 on, which
+    is never longer.
+    """
     return len(json.dumps(value)) + 2
 
 
@@ -117,7 +121,8 @@ def _invalid(
 
 def _fitting(row: dict[str, str]) -> tuple[dict[str, str], bool]:
     """The row, its cells cut where it is too large to be stored, and whether they were."""
-    if sum(len(name.encode()) + len(cell.encode(errors="replace")) + 1 for name, cell in row.items()) <= STORED_BYTES:
+    sizes = [len(name.encode(errors="replace")) + 1 for name in row]
+    if sum(sizes) + sum(len(cell.encode(errors="replace")) for cell in row.values()) <= STORED_BYTES:
         return row, False
-    share = STORED_BYTES // (4 * max(1, len(row)))
+    share = max(0, STORED_BYTES - sum(sizes)) // (4 * max(1, len(row)))  # characters of at most 4 bytes
     return {name: cell[:share] for name, cell in row.items()}, True

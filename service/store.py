@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from service import codec
@@ -20,7 +21,7 @@ KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; large
 READ = ("row_id", "status", "input_data", "output_data", "error", "execution_time_ms", "timestamp", "ttl")
 
 # The clauses of the conditional put. An expired item counts as absent: DynamoDB deletes it within days, not at once.
-_ABSENT = "attribute_not_exists(row_id)"
+_ABSENT = "attribute_not_exists(#row_id)"
 _EXPIRED = "#ttl < :now"
 _EARLIER_FAILURE = "(#status <> :success AND #run < :run)"
 _ANY_FAILURE = "#status <> :success"
@@ -38,14 +39,19 @@ def time_bucket(timestamp: str, number: int) -> str:
     return f"{timestamp[:10]}#{number:02d}"
 
 
+def _map(value: Any) -> dict[str, Any]:
+    """A map attribute; a plain event's value that is no object is one field, `value`."""
+    return codec.encode(value if isinstance(value, Mapping) else {"value": value})
+
+
 def to_item(result: Result) -> dict[str, Any]:
     """The DynamoDB item of a result, in wire form."""
     item: dict[str, Any] = {
         "batch_id": {"S": result.batch_id},
         "row_id": {"S": result.row_id},
         "status": {"S": str(result.status)},
-        "input_data": codec.encode(result.input_data),
-        "output_data": codec.encode(result.output_data),
+        "input_data": _map(result.input_data),
+        "output_data": _map(result.output_data),
         "timestamp": {"S": result.timestamp},
         "attempts": {"N": str(result.attempts)},
         "run": {"N": str(result.run)},
@@ -99,8 +105,9 @@ class ResultStore:
         if not result.timestamp:
             result.timestamp = now_iso()
         success = result.status == RowStatus.SUCCESS
+        # only what the condition uses: DynamoDB refuses a name or value that it does not
         values: dict[str, Any] = {":success": {"S": "SUCCESS"}, ":now": {"N": str(int(time.time()))}}
-        names = {"#status": "status", "#ttl": "ttl"}
+        names = {"#row_id": "row_id", "#status": "status", "#ttl": "ttl"}
         if not success:
             values[":run"] = {"N": str(result.run)}
             names["#run"] = "run"
@@ -123,10 +130,10 @@ class ResultStore:
         now = int(time.time())
         arguments: dict[str, Any] = {
             "TableName": self._table,
-            "KeyConditionExpression": "batch_id = :batch",
+            "KeyConditionExpression": "#batch_id = :batch",
             "ExpressionAttributeValues": {":batch": {"S": batch_id}},
             "ProjectionExpression": ", ".join(f"#{name}" for name in names),
-            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ExpressionAttributeNames": {"#batch_id": "batch_id", **{f"#{name}": name for name in names}},
             "ConsistentRead": True,
         }
         if after is not None:

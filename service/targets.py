@@ -15,7 +15,10 @@ from service.registry import KIND_OF_TYPE
 if TYPE_CHECKING:
     from service.app import App
     from service.batch_input import Target
+    from service.registry import RegisteredTarget
 
+_NOT_THERE = ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidArn", "ValidationException")
+_NOT_ALLOWED = ("AccessDeniedException", "AccessDenied")
 _TOOL = re.compile(r"arn:[^:]+:lambda:[^:]+:\d{12}:function:[^:]+(:[^:]+)?")
 _AGENT = re.compile(r"arn:[^:]+:states:[^:]+:\d{12}:stateMachine:[^:]+(:[^:]+)?")
 
@@ -41,11 +44,14 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
     kind = "tool" if _TOOL.fullmatch(arn) else "agent" if _AGENT.fullmatch(arn) else None
     if kind is None:
         raise _refused("arn", f"{arn!r} is neither the ARN of a Lambda function nor of a Step Functions state machine")
-    for path, said in (("type", target.type), ("", KIND_OF_TYPE.get(registered.tool_type) if registered else None)):
-        if said is not None and said != kind:
-            raise _refused(path, f"{target.name!r} is said to be a {said}, but {arn} is a {kind}")
-    check_target(app.settings, kind, arn)
-    _check_exists(app, kind, arn)
+    problems = _mismatches(target, registered, kind, arn)
+    try:
+        check_target(app.settings, kind, arn)
+        _check_exists(app, kind, arn)
+    except BatchRefused as refused:
+        problems += refused.problems
+    if problems:
+        raise BatchRefused(problems)
     return ResolvedTarget(
         target.name,
         kind,
@@ -53,6 +59,18 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         registered.version if registered else None,
         registered.output_schema if registered else None,
     )
+
+
+def _mismatches(target: Target, registered: RegisteredTarget | None, kind: str, arn: str) -> list[Problem]:
+    """What the input and the registry say of the target's type, where it is another."""
+    said = {"target.type": target.type, "target": KIND_OF_TYPE.get(registered.tool_type) if registered else None}
+    return [
+        Problem(
+            path, f"{target.name!r} is said to be a target of type {word}, but {arn} is one of type {kind}: correct it"
+        )
+        for path, word in said.items()
+        if word is not None and word != kind
+    ]
 
 
 def _refused(field: str, message: str) -> BatchRefused:
@@ -67,8 +85,13 @@ def _check_exists(app: App, kind: str, arn: str) -> None:
         machine = app.stepfunctions.describe_state_machine(stateMachineArn=arn)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidArn"):
+        if code in _NOT_THERE:
             raise _refused("arn", f"there is no {arn}: deploy it, or correct the name or ARN") from error
+        if code in _NOT_ALLOWED:
+            message = (
+                f"this stack may not look at {arn}, though its parameters allow it: see the policies on both sides"
+            )
+            raise _refused("arn", message) from error
         raise
     if machine["type"] != "STANDARD":
         raise _refused("arn", f"{arn} is an EXPRESS state machine, which is not available yet: agents must be STANDARD")

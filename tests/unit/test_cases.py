@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import BatchRefused
 from service.expressions import ExpressionFault, compile_expression
-from service.extraction import compile_output_mapping
+from service.output_mapping import compile_output_mapping
 
 FOLDER = Path(__file__).parent.parent / "cases"
 EXPRESSION_KEYS = {"comment", "given", "expression", "result", "error", "position", "reason"}

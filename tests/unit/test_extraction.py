@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BatchRefused
-from service.extraction import METHODS, OutputPlan, compile_output_mapping, opened
 from service.messages import Reading
+from service.methods import METHODS
+from service.output_mapping import compile_output_mapping
+from service.texts import opened
+
+if TYPE_CHECKING:
+    from service.extraction import OutputPlan
 
 FOLDER = Path(__file__).parent.parent / "cases"
 CASES = [
@@ -135,8 +140,34 @@ def test_a_message_holds_little_of_the_output(case: dict[str, Any]) -> None:
         long,
         {"content": long, "title": long},
         {"messages": [{"role": "tool", "name": long, "content": long}]},
+        {long: None, f"2{long}": [], f"3{long}": 1},
+        {"results": [{long: long}], "structured_output": {long: None}},
     ):
         assert long[:60] not in plan.extract(output).message
+
+
+@pytest.mark.parametrize(
+    ("mapping", "chosen"),
+    [
+        (None, (True, True)),
+        ({"include_original": False}, (False, True)),
+        ({"add_metadata": False, "include_original": None}, (True, False)),
+        (
+            {"include_original": False, "add_metadata": False, "extraction_methods": [{"method": "direct"}]},
+            (False,) * 2,
+        ),
+        ({"fields": [{"name": "a"}], "add_metadata": False}, (True, False)),
+        ({"structured_output_fields": ["a"], "include_original": False}, (False, True)),
+        ({"columns": ["a"], "include_original": False}, (False, True)),
+        ({"output_mappings": {"t": {"columns": ["a"]}}, "include_original": False}, (False, True)),
+        ({"output_mappings": {"t": {"add_metadata": False}, "u": {"include_original": False}}}, (True, False)),
+        ({"output_mappings": {"t": {"add_metadata": True}}, "add_metadata": False}, (True, True)),
+        ({"t": {"columns": ["a"], "include_original": False}, "add_metadata": False}, (False, False)),
+    ],
+)
+def test_a_plan_says_which_columns_the_csv_has(mapping: Any, chosen: tuple[bool, bool]) -> None:
+    plan = compile_output_mapping(mapping, target="t")
+    assert (plan.include_original, plan.add_metadata) == chosen
 
 
 def test_fields_are_copies() -> None:
@@ -176,8 +207,8 @@ def test_extraction_says_what_it_tried_in_order() -> None:
     extraction = compile_output_mapping({"extraction_methods": methods}).extract({"y": 1})
     assert not extraction.ok
     assert extraction.failures == (
-        "tool_result(a): the output has no result of tool 'a'",
-        "direct: found no value for 'x'",
+        "tool_result(a): the output has no result of tool 'a' (it has 'y')",
+        "direct: found no value for 'x' (the output has 'y')",
     )
     assert extraction.message == "; ".join(extraction.failures)
 

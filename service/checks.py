@@ -1,0 +1,162 @@
+"""Everything that can be wrong with a batch, looked for in one go before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from service import objects, source, targets
+from service.errors import BatchRefused, Problem
+from service.layout import Layout
+from service.mapping import compile_input_mapping
+from service.models import split_s3_uri
+from service.output_mapping import compile_output_mapping
+from service.permissions import check_output, check_source
+from service.rows import wire_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.app import App
+    from service.batch_input import BatchInput
+    from service.extraction import OutputPlan
+    from service.objects import SourceObject
+    from service.source import Chunk, Record, SourceFormat
+    from service.targets import ResolvedTarget
+
+SAMPLE = 1 << 20  # bytes looked at to detect encoding and delimiter
+LOOKED_THROUGH = 64 << 20  # bytes of a source that are read for further faults when the batch is refused anyway
+HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored with every row
+T = TypeVar("T")
+
+
+class _Problems:
+    """Collects what several checks refuse, so that one error names everything."""
+
+    def __init__(self, found: list[Problem]) -> None:
+        self.found = found
+
+    def of(self, check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except BatchRefused as refused:
+            self.found += refused.problems
+        except source.SourceFault as fault:
+            # A fault of what was given for reading names that key itself.
+            key, _, rest = str(fault).partition(" ")
+            path = key if key in ("source.encoding", "source.delimiter") else "csv_s3_uri"
+            self.found.append(Problem(path, str(fault) if path == "csv_s3_uri" else rest))
+        return None
+
+    def raise_any(self) -> None:
+        if self.found:
+            raise BatchRefused(dict.fromkeys(self.found))
+
+
+@dataclass
+class Opened:
+    """A source whose header is read, and whose rows are yet to be."""
+
+    found: SourceObject
+    fmt: SourceFormat
+    columns: list[str]
+    records: Iterator[Record]
+
+
+@dataclass
+class Checked:
+    """What the checks found out."""
+
+    target: ResolvedTarget
+    output: OutputPlan
+    location: tuple[str, str]
+    opened: Opened
+    layout: Layout
+    chunks: list[Chunk]
+
+
+def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem]) -> Checked:
+    """Every check that can be made, after the problems `given`; one that needs what another refused is left out."""
+    problems = _Problems(given)
+    named = parsed.target.name and all(problem.path != "target.name" for problem in given)
+    target = problems.of(lambda: targets.resolve(app, parsed.target)) if named else None
+    output = problems.of(lambda: _output_plan(parsed, target))
+    location = problems.of(lambda: _output_location(app, parsed, execution_name))
+    found = problems.of(lambda: _find_source(app, parsed)) if split_s3_uri(parsed.csv_s3_uri) else None
+    opened = problems.of(lambda: _open_source(app, parsed, found)) if found else None
+    fields = problems.of(lambda: compile_input_mapping(parsed.input_mapping, opened.columns)) if opened else None
+    if opened and problems.found:
+        problems.of(lambda: _look_through(opened))
+    problems.raise_any()
+    # Whatever is None has left a problem behind.
+    assert target is not None and output is not None and location and opened and fields is not None  # noqa: PT018
+    layout = Layout(parsed.execution_config, target, fields)
+    chunks = problems.of(lambda: layout.chunks(opened.records, opened.columns))
+    problems.raise_any()
+    return Checked(target, output, location, opened, layout, chunks or [])
+
+
+def _look_through(opened: Opened) -> None:
+    for record in opened.records:
+        if record.end > LOOKED_THROUGH:
+            return
+
+
+def _output_plan(parsed: BatchInput, target: ResolvedTarget | None) -> OutputPlan:
+    mapping, place = output_mapping(parsed, target)
+    try:
+        return compile_output_mapping(mapping, target=parsed.target.name, kind=target.kind if target else None)
+    except BatchRefused as refused:
+        raise BatchRefused(
+            Problem(_placed(problem.path, place), problem.message) for problem in refused.problems
+        ) from None
+
+
+def _placed(path: str, place: str) -> str:
+    """The path of a problem below the place where the mapping was given."""
+    if place == "output_mapping":
+        return path
+    return place + path.removeprefix("output_mapping").removeprefix(".output_mappings")
+
+
+def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[Any, str]:
+    """The mapping that holds, and where it was given; an empty one names none."""
+    if parsed.output_mappings:
+        return {"output_mappings": parsed.output_mappings}, "output_mappings"
+    if parsed.output_mapping:
+        return parsed.output_mapping, "output_mapping"
+    return (target.output_schema if target else None), "target.output_schema"
+
+
+def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:
+    bucket = parsed.output_bucket or app.settings.data_bucket
+    key = parsed.output_key or f"results/{parsed.target.name}/{execution_name}.csv"
+    check_output(app.settings, bucket, key)
+    if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):
+        message = f"s3://{bucket}/{key} is the source itself, which the results would replace: give another key"
+        raise BatchRefused([Problem("output_key", message)])
+    return bucket, key
+
+
+def _find_source(app: App, parsed: BatchInput) -> SourceObject:
+    bucket, key = split_s3_uri(parsed.csv_s3_uri) or ("", "")
+    check_source(app.settings, bucket, key)
+    return objects.find_source(app.s3, bucket, key)
+
+
+def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
+    blocks = objects.read(app.s3, found)
+    head = b""
+    while len(head) < SAMPLE and (block := next(blocks, b"")):
+        head += block
+    options = parsed.source
+    fmt = source.detect_format(
+        head, complete=len(head) >= found.size, encoding=options.encoding, delimiter=options.delimiter
+    )
+    records = source.read_records(chain([head], blocks), fmt)
+    columns = source.check_header(next(records, None))
+    if (size := wire_bytes(columns)) > HEADER_BYTES:
+        message = f"the names in the header take {size} bytes; at most {HEADER_BYTES} can travel with every row"
+        raise BatchRefused([Problem("csv_s3_uri", f"{message}: shorten the names, or leave columns out of the file")])
+    return Opened(found, fmt, columns, records)

@@ -1,0 +1,80 @@
+"""What became of an agent's execution, when Invoke could not say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from service.failures import TASK_TIMEOUT, Failure, describe_failure
+from service.models import elapsed_ms, now_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.app import App
+
+_FIRST_WAIT, _LONGEST_WAIT = 30, 600  # seconds, doubled from the one to the other, until a running agent is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An execution that succeeded."""
+
+    output: Any
+    started_at: str
+    stopped_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An execution that is at work still; look again after so many seconds."""
+
+    wait_seconds: int
+
+
+def find_out(
+    app: App, plan: Mapping[str, Any], call: Mapping[str, Any], failure: Failure
+) -> Finished | Running | Failure:
+    """How the attempt's execution ended; the failure as it was where there is no such execution.
+
+    One that outlived the call's time-out is stopped.
+    """
+    arn = _execution_arn(plan["target_arn"], call["name"])
+    try:
+        execution = app.stepfunctions.describe_execution(executionArn=arn)
+    except app.stepfunctions.exceptions.ExecutionDoesNotExist:
+        return failure
+    status, timed_out = execution["status"], failure.caught == TASK_TIMEOUT
+    if status == "RUNNING" and timed_out:
+        _stop(app, arn, plan["timeout_seconds"])
+        return failure
+    if status == "RUNNING":
+        before = int(call.get("wait_seconds") or 0)
+        return Running(min(_LONGEST_WAIT, max(_FIRST_WAIT, 2 * before)))
+    if status == "ABORTED" and timed_out:
+        return failure  # Step Functions stopped it for the time-out
+    started_at, stopped_at = now_iso(execution["startDate"]), now_iso(execution["stopDate"])
+    if status == "SUCCEEDED":
+        return Finished(json.loads(execution["output"]), started_at, stopped_at)
+    details = {"ExecutionArn": arn, "Status": status}
+    details.update({key.capitalize(): execution[key] for key in ("error", "cause") if key in execution})
+    ended = describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
+    return replace(ended, took_ms=elapsed_ms(started_at, stopped_at))
+
+
+def _execution_arn(machine_arn: str, name: str) -> str:
+    """The ARN of an execution by name; a version or alias of the machine is no part of it."""
+    machine = ":".join(machine_arn.split(":")[:7])
+    return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+
+def _stop(app: App, arn: str, seconds: int) -> None:
+    try:
+        app.stepfunctions.stop_execution(executionArn=arn, error=TASK_TIMEOUT, cause=f"it took longer than {seconds} s")
+    except ClientError as error:
+        # Without the permission it goes on and costs what it costs; the row's fate does not depend on it.
+        if error.response["Error"]["Code"] not in ("AccessDeniedException", "AccessDenied", "ExecutionDoesNotExist"):
+            raise

@@ -1,0 +1,98 @@
+"""How the rows of a batch are dealt into chunks, and how many of them are in flight."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from service import source
+from service.mapping import RowNotMapped
+from service.rows import ROW_BYTES, travelling, wire_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from service.batch_input import ExecutionConfig
+    from service.mapping import InputPlan
+    from service.source import Chunk, Record
+    from service.targets import ResolvedTarget
+
+CHUNK_ROWS = 100
+CHUNK_BYTES = 150_000  # of the 256 KiB that a state's payload may have: the results need room beside the rows
+INNER = 5  # rows in flight per chunk that concurrency is split into
+# A child execution's history holds 25,000 events (Step Functions quotas). Half of them are for what is planned,
+# the rest for Retry of throttling. A row takes its iteration and WriteResult; each call Invoke, HandleFailure, Choice
+# and Wait.
+_EVENTS = 12_500
+_EVENTS_OF_ROW = 7
+_EVENTS_OF_CALL = 15
+
+
+def concurrency(most: int) -> tuple[int, int]:
+    """Chunks at once and rows at once in each: their product never exceeds `most`."""
+    outer = math.ceil(most / INNER)
+    return outer, most // outer
+
+
+def chunk_rows(max_attempts: int) -> int:
+    """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
+    return max(1, min(CHUNK_ROWS, _EVENTS // (_EVENTS_OF_ROW + _EVENTS_OF_CALL * max_attempts)))
+
+
+class Layout:
+    """The chunks of one batch; counts the rows as it goes."""
+
+    def __init__(self, config: ExecutionConfig, target: ResolvedTarget, fields: InputPlan) -> None:
+        self.outer, self.inner = concurrency(config.max_concurrency)
+        self.limit = config.limit
+        self.row_count = 0
+        self._most = chunk_rows(config.retry_policy.max_attempts)
+        self._target = target
+        self._fields = fields
+
+    @property
+    def rows_to_run(self) -> int:
+        """Rows within the limit."""
+        return self.row_count if self.limit is None else min(self.limit, self.row_count)
+
+    def chunks(self, records: Iterable[Record], columns: list[str]) -> list[Chunk]:
+        """All chunks in row order; none holds rows on both sides of the limit."""
+        sized = self._sized(records, columns)
+        ahead = list(islice(sized, self.outer * self._most + 1))
+        chunker = source.Chunker(self._size(len(ahead)), CHUNK_BYTES)
+        closed: list[Chunk] = []
+        for record, row_bytes in chain(ahead, sized):
+            if self.limit is not None and record.number == self.limit + 1:
+                if last := chunker.finish():
+                    closed.append(last)
+                # Rows beyond the limit are not run now: few large chunks keep the list of them short.
+                chunker = source.Chunker(self._most, CHUNK_BYTES)
+            if chunk := chunker.add(record, row_bytes):
+                closed.append(chunk)
+        if last := chunker.finish():
+            closed.append(last)
+        return [replace(chunk, number=number) for number, chunk in enumerate(closed)]
+
+    def _size(self, seen: int) -> int:
+        """Rows of a chunk: fewer in a small batch, which in few chunks would not reach its concurrency."""
+        rows = seen if self.limit is None else min(seen, self.limit)
+        if rows > self.outer * self._most:
+            return self._most
+        return min(self._most, max(1, self.inner, math.ceil(rows / (4 * self.outer))))
+
+    def _sized(self, records: Iterable[Record], columns: list[str]) -> Iterator[tuple[Record, int]]:
+        """Each row without its cells, and the bytes it takes on its way; rows that do not travel take none."""
+        for record in records:
+            self.row_count += 1
+            size = 0
+            try:
+                row = source.row_of(columns, record.cells)
+                size = wire_bytes(
+                    travelling(self._target.kind, self._target.name, "#", record.number, row, self._fields)
+                )
+            except (source.RaggedRow, RowNotMapped):
+                pass
+            record.cells = []
+            yield record, size if size <= ROW_BYTES else 0

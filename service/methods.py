@@ -1,0 +1,137 @@
+"""The extraction methods: where each looks in an output for its fields, and what it says when there is nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.messages import is_empty
+from service.texts import stepped
+from service.values import described, listed, named, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from service.expressions import Expression
+    from service.messages import Reading
+
+
+class Field(NamedTuple):
+    """One field of a method: by an expression, or by its own name when there is none."""
+
+    name: str
+    expression: Expression | None = None
+    transform: str | None = None
+    default: Any = None
+    required: bool = False
+    kind: str | None = None
+
+
+class Method(NamedTuple):
+    """One way to find fields; without `fields` it gives every key of what it finds."""
+
+    name: str
+    tool_name: str | None = None
+    fields: tuple[Field, ...] = ()
+    transform: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The method and its tool, for results and messages."""
+        return f"{self.name}({self.tool_name})" if self.tool_name else self.name
+
+
+class Found(NamedTuple):
+    """What a method looks at: roots for expressions, objects for names, or the reason why there is neither."""
+
+    roots: Sequence[Any] = ()
+    objects: Sequence[Any] = ()
+    what: str = ""
+    seen: Any = None
+    reason: str = ""
+
+    @property
+    def there(self) -> str:
+        """What there was to look at, for the message that nothing of it was the thing looked for."""
+        return described(self.what, self.seen)
+
+
+def _tool_result(method: Method, reading: Reading) -> Found:
+    """The last result of the tool that is neither an error nor empty, as `content`."""
+    results = [one for one in reading.results if _is_tool(one.name, method.tool_name)]
+    usable = [one for one in results if not one.is_error and not is_empty(one.content)]
+    if usable:
+        content = usable[-1].content
+        whole = stepped(content)
+        roots = ({"content": content}, whole) if isinstance(whole, dict) else ({"content": content},)
+        return Found(roots, (whole,), "the tool's result", whole)
+    if not results:
+        return Found(reason=_nothing("result", method, reading, (one.name for one in reading.results)))
+    return Found(reason="the tool's result is an error" if results[-1].is_error else "the tool's result is empty")
+
+
+def _structured_output(method: Method, reading: Reading) -> Found:
+    """The structured object: a tool call's arguments, a `structured_output`, a tool result that is an object."""
+    calls = [one.arguments for one in reversed(reading.calls) if _is_tool(one.name, method.tool_name)]
+    own = [stepped(view.get("structured_output")) for view in reading.views if isinstance(view, dict)]
+    results = [
+        stepped(one.content)
+        for one in reversed(reading.results)
+        if not one.is_error and (one.name is None or _is_tool(one.name, method.tool_name))
+    ]
+    # A call of the named tool is the answer; without a name, any tool's call comes after what calls itself the answer.
+    ordered = [*calls, *own, *results] if method.tool_name else [*own, *calls, *results]
+    objects = [value for value in ordered if isinstance(value, dict) and value]
+    if not objects:
+        return Found(reason=_nothing("structured output", method, reading, (one.name for one in reading.calls)))
+    chosen = objects[0]
+    if not method.tool_name:
+        chosen = next((value for value in objects if any(_may_hold(one, value) for one in method.fields)), chosen)
+    return Found((chosen, {"structured_output": chosen}), (chosen,), "the structured output", chosen)
+
+
+def _whole_output(_method: Method, reading: Reading) -> Found:
+    """The output itself, and what its envelopes and its last message hold."""
+    if reading.spoken is not None:
+        return Found(reading.views, reading.views, "the last message", reading.spoken)
+    return Found(reading.views, reading.views, "the output", reading.core)
+
+
+def _results_array(_method: Method, reading: Reading) -> Found:
+    """The output, or a tool's result, with its `results`; a bare list counts as `results`."""
+    answers = [stepped(one.content) for one in reversed(reading.results) if not one.is_error]
+    roots = [{"results": view} if isinstance(view, list) else view for view in (*reading.views, *answers)]
+    # One list, never the title of one and the address of another.
+    holding = [root for root in roots if isinstance(root, dict) and stepped(root.get("results"))][:1]
+    if not holding:
+        return Found(roots, (), "the output", reading.core)
+    others = [view for view in reading.views if not isinstance(view, dict) or "results" not in view]
+    results = stepped(holding[0]["results"])
+    first = isinstance(results, list)
+    return Found([*holding, *others], (), "results[0]" if first else "results", results[0] if first else results)
+
+
+METHODS: dict[str, Callable[[Method, Reading], Found]] = {
+    "tool_result": _tool_result,
+    "structured_output": _structured_output,
+    "jmespath": _whole_output,
+    "results_array": _results_array,
+    "direct": _whole_output,
+}
+
+
+def _is_tool(name: str | None, wanted: str | None) -> bool:
+    return wanted is None or (name is not None and name.casefold() == wanted.casefold())
+
+
+def _nothing(what: str, method: Method, reading: Reading, seen: Iterable[str | None]) -> str:
+    """That the output has none of it, and the tools or else the names that it has."""
+    tools = dict.fromkeys(name for name in seen if name)
+    there = f"tools in it: {listed(tools)}" if tools else described("it", reading.core)
+    of = f" of tool {shown(method.tool_name)}" if method.tool_name else ""
+    return f"the output has no {what}{of} ({there})"
+
+
+def _may_hold(one: Field, value: dict[str, Any]) -> bool:
+    if one.expression is None:
+        return named(value, one.name) is not None
+    return not one.expression.names.isdisjoint(value)

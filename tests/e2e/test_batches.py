@@ -1,0 +1,303 @@
+"""Batches through the deployed application, by the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from typing import Any
+
+import pytest
+from conftest import PROBE_ARN, eventually
+
+from service.local import CHECKOUT
+
+EXAMPLES = CHECKOUT / "examples"
+RESULT_KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
+COUNTS = ["SUCCESS", "FAILED", "TIMEOUT", "INVALID_INPUT", "EXTRACTION_FAILED", "NOT_RUN", "MISSING"]
+
+
+def lines(deployed: Any, name: str) -> list[dict[str, str]]:
+    with (deployed.folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def document(done: Any) -> Any:
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def probe_mapping(deployed: Any, **config: Any) -> str:
+    return deployed.write("probe.json", json.dumps({"execution_config": config}))
+
+
+def test_a_tool_by_its_registered_schema(deployed: Any) -> None:
+    with (EXAMPLES / "product_reviews.csv").open(encoding="utf-8", newline="") as file:
+        reviews = list(csv.reader(file))[:251]
+    with (deployed.folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(reviews)
+    done = deployed.command("run", "reviews.csv", "--target", "sentiment", "--json")
+    result = document(done)
+    assert done.returncode == 0
+    assert list(result) == RESULT_KEYS
+    assert list(result["counts"]) == COUNTS
+    assert (result["status"], result["row_count"], result["counts"]["SUCCESS"]) == ("SUCCEEDED", 250, 250)
+    got = lines(deployed, "reviews-results.csv")
+    assert [line["input_text"] for line in got] == [row[2] for row in reviews[1:]]
+    assert [line["_row_id"] for line in got] == [f"row_{number:010d}" for number in range(1, 251)]
+    assert {line["output_category"] for line in got} == {"positive", "neutral", "negative"}
+    assert all(0 <= float(line["output_confidence_score"]) <= 1 for line in got)
+
+
+def test_an_agent_by_mapping(deployed: Any) -> None:
+    result = deployed.json(
+        "run", str(EXAMPLES / "addresses.csv"), "--target", "broadband-agent", "-o", "broadband.csv",
+        "--mapping", str(EXAMPLES / "mappings" / "broadband.yaml"),
+    )  # fmt: skip
+    assert result["status"] == "SUCCEEDED"
+    got = lines(deployed, "broadband.csv")
+    assert len(got) == result["row_count"] == 12
+    assert all(line["output_exchange"].isupper() for line in got)
+    assert all("Mbps" in line["output_download_speed"] for line in got)
+
+
+def test_rows_that_fail_are_found_by_cause(deployed: Any) -> None:
+    mapping = str(EXAMPLES / "mappings" / "mixed_fates.yaml")
+    done = deployed.command(
+        "run", str(EXAMPLES / "mixed_fates.csv"), "--target", "echo", "--mapping", mapping, "-o", "mixed.csv", "--json"
+    )
+    assert done.returncode == 1
+    result = document(done)
+    expected = {"SUCCESS": 14, "FAILED": 5, "TIMEOUT": 1, "INVALID_INPUT": 2, "EXTRACTION_FAILED": 2}
+    assert result["status"] == "PARTIAL"
+    assert result["counts"] == {**dict.fromkeys(COUNTS, 0), **expected}
+    causes = {(group["error"], group["message"]): group["count"] for group in result["errors"]}
+    assert causes["EchoFailure", "quota exceeded for model"] == 3
+    assert causes["EchoFailure", "document not readable"] == 2
+    batch = result["batch_id"]
+
+    failed = deployed.rows("failed", batch)
+    assert [row["row_number"] for row in failed] == [13, 22, 3, 6, 9, 17, 20, 8, 15, 11]
+    only = deployed.rows("failed", batch, "--status", "FAILED", "--limit", "2")
+    assert [(row["row_number"], row["status"]) for row in only] == [(3, "FAILED"), (6, "FAILED")]
+    assert only[0]["input_data"]["fail"] == only[0]["error"]["message"] == "quota exceeded for model"
+    assert len(deployed.rows("failed", batch, "--error", "EchoFailure")) == 5
+
+    got = lines(deployed, "mixed.csv")
+    assert len(got) == 24
+    assert {line["_status"] for line in got} == set(expected)
+    assert got[10]["_status"] == "TIMEOUT"
+    assert "6 cells" in got[14]["_error"]
+
+    status = deployed.json("status", batch)
+    assert (status["rows_done"], status["counts"], status["counts_exact"]) == (24, result["counts"], True)
+    assert status["next"][0] == f"batch-processor failed '{batch}'"
+
+
+BAD_INPUT = {
+    "no such file": ([], None, "there is no such file"),
+    "no such object": (["s3://{bucket}/nowhere.csv"], None, "there is no object"),
+    "not allowed": (["s3://somebody-elses/in.csv"], None, "may not read"),
+    "empty": ([], "", "empty"),
+    "duplicate names": ([], "a,b,a\n1,2,3\n", "'a' is 2 times"),
+    "blank name": ([], "a,,c\n1,2,3\n", "column 2"),
+    "unbalanced quote": ([], 'a,b\n1,"x\n2,y\n', "line 2"),
+    "undecodable": ([], b"a,b\n\xc3\xa9,1\nx\xff,2\n", "row 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_a_bad_source_is_refused_with_one_clear_error(deployed: Any, case: str) -> None:
+    words, content, said = BAD_INPUT[case]
+    source = words[0].format(bucket=deployed.stack.app.settings.data_bucket) if words else "bad.csv"
+    (deployed.folder / "bad.csv").unlink(missing_ok=True)
+    if content is not None:
+        (deployed.folder / "bad.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(deployed, ["run", source, "--target", "echo"], said)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words", "said"),
+    [
+        ({"input_mapping": {"column_mappings": {"txt": "text"}}}, ["--target", "echo"], "did you mean 'text'"),
+        ({}, ["--target", "ecko"], "did you mean 'echo'"),
+        ({"execution_config": {"max_concurency": 3}}, ["--target", "echo"], "did you mean 'max_concurrency'"),
+        (
+            {"execution_config": {"max_failures": 3}},
+            ["--target", "echo"],
+            "execution_config.max_failures: is not available yet",
+        ),
+        ({"input_maping": {}}, ["--target", "echo"], "did you mean 'input_mapping'"),
+        ({}, ["--target", "echo", "-o", "s3://elsewhere/out.csv"], "may not write"),
+        ({}, ["--target", "arn:aws:lambda:us-east-1:000000000000:function:secret"], "may not call"),
+        ({"csv": {"format": "parquet"}}, ["--target", "echo"], "not available yet"),
+    ],
+)
+def test_a_bad_order_is_refused_with_one_clear_error(deployed: Any, mapping: Any, words: list[str], said: str) -> None:
+    deployed.write("good.csv", "id,text\n1,x\n")
+    deployed.write("order.json", json.dumps(mapping))
+    refused(deployed, ["run", "good.csv", "--mapping", "order.json", *words], said)
+
+
+def refused(deployed: Any, words: list[str], said: str) -> None:
+    done = deployed.command(*words, "--json")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_problems_are_in_one_error(deployed: Any) -> None:
+    deployed.write("good.csv", "id,text\n1,x\n")
+    mapping = {"input_mapping": {"column_mappings": {"txt": "a", "idd": "b"}}, "output_mapping": {"columns": "x"}}
+    deployed.write("order.json", json.dumps(mapping))
+    done = deployed.command("run", "good.csv", "--target", "ecko", "--mapping", "order.json")
+    assert done.returncode == 2
+    for said in ("ecko", "input_mapping.column_mappings.txt", "input_mapping.column_mappings.idd", "output_mapping"):
+        assert said in done.stderr
+
+
+def test_a_header_alone_is_a_batch_of_no_rows(deployed: Any) -> None:
+    deployed.write("header.csv", "id,text\n")
+    done = deployed.command("run", "header.csv", "--target", "echo", "--json")
+    assert done.returncode == 0
+    result = document(done)
+    assert (result["status"], result["row_count"]) == ("SUCCEEDED", 0)
+    header = (deployed.folder / "header-results.csv").read_text().splitlines()
+    assert header == ["input_id,input_text,_row_id,_status,_error,_execution_time_ms,_timestamp"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_are_read_as_they_are(deployed: Any, encoding: str) -> None:
+    text = "id;text\r\n1;Prix: 5 € à côté\r\n2;naïve\r\n"
+    (deployed.folder / "encoded.csv").write_bytes(text.encode(encoding))
+    result = deployed.json("run", "encoded.csv", "--target", "echo")
+    assert result["status"] == "SUCCEEDED"
+    assert [line["input_text"] for line in lines(deployed, "encoded-results.csv")] == ["Prix: 5 € à côté", "naïve"]
+
+
+def test_ragged_rows_are_rows(deployed: Any) -> None:
+    deployed.write("ragged.csv", "id,text\n1,a\n2\n3,c,d\n4,e\n")
+    result = deployed.json("run", "ragged.csv", "--target", "echo")
+    assert result["counts"]["SUCCESS"] == result["counts"]["INVALID_INPUT"] == 2
+    got = lines(deployed, "ragged-results.csv")
+    assert [(line["input_id"], line["_status"]) for line in got] == [
+        ("1", "SUCCESS"), ("2", "INVALID_INPUT"), ("3", "INVALID_INPUT"), ("4", "SUCCESS"),
+    ]  # fmt: skip
+
+
+def test_a_limit_alone_is_no_failure(deployed: Any) -> None:
+    deployed.write("many.csv", "id\n" + "".join(f"{number}\n" for number in range(250)))
+    done = deployed.command("run", "many.csv", "--target", "echo", "--limit", "120", "--json")
+    result = document(done)
+    assert done.returncode == 0
+    assert result["status"] == "INCOMPLETE"
+    assert (result["counts"]["SUCCESS"], result["counts"]["NOT_RUN"]) == (120, 130)
+    got = lines(deployed, "many-results.csv")
+    assert [line["input_id"] for line in got] == [str(number) for number in range(250)]
+    assert [line["_status"] for line in got] == ["SUCCESS"] * 120 + ["NOT_RUN"] * 130
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 12])
+def test_rows_in_flight_never_exceed_max_concurrency(deployed: Any, concurrency: int) -> None:
+    probe = f"flight-{concurrency}"
+    deployed.write("flight.csv", "id,probe,sleep_s\n" + "".join(f"{n},{probe},0.15\n" for n in range(36)))
+    mapping = probe_mapping(deployed, max_concurrency=concurrency)
+    result = deployed.json("run", "flight.csv", "--target", PROBE_ARN, "--mapping", mapping)
+    assert result["counts"]["SUCCESS"] == 36
+    most = deployed.in_flight(probe)
+    assert most <= concurrency
+    assert most > concurrency // 2
+
+
+def test_a_target_that_fails_twice_and_then_answers(deployed: Any) -> None:
+    deployed.write("flaky.csv", "id,probe,fails\n1,flaky,2\n2,flaky,0\n3,flaky,5\n")
+    mapping = probe_mapping(deployed, retry_policy={"max_attempts": 3, "backoff_rate": 1})
+    result = deployed.json("run", "flaky.csv", "--target", PROBE_ARN, "--mapping", mapping)
+    assert (result["counts"]["SUCCESS"], result["counts"]["FAILED"]) == (2, 1)
+    assert [line["output_calls"] for line in lines(deployed, "flaky-results.csv")] == ["3", "1", ""]
+    (group,) = result["errors"]
+    assert (group["error"], group["message"]) == ("ProbeFailure", "call 3 of 3 fails")
+    assert (deployed.folder / "probe" / "flaky" / "calls-3").stat().st_size == 3
+
+
+def test_rows_of_a_lost_chunk_are_missing_and_in_the_csv(deployed: Any) -> None:
+    """The source is replaced while the first chunk waits: the other chunks' reads are refused by its ETag."""
+    source = "id,probe,wait_for\n" + "".join(f"{n},lost,go\n" for n in range(8))
+    bucket = deployed.stack.app.settings.data_bucket
+    s3 = deployed.stack.app.s3
+    s3.put_object(Bucket=bucket, Key="in/lost.csv", Body=source.encode())
+    mapping = probe_mapping(deployed, max_concurrency=1)
+    running = deployed.popen(
+        "run", f"s3://{bucket}/in/lost.csv", "--target", PROBE_ARN, "--mapping", mapping, "--json", "-o", "lost.csv"
+    )
+    eventually((deployed.folder / "probe" / "lost" / "notes").exists)
+    s3.put_object(Bucket=bucket, Key="in/lost.csv", Body=source.replace("lost", "other").encode())
+    (deployed.folder / "probe" / "lost" / "go").touch()
+    printed, messages = running.communicate(timeout=120)
+    assert running.returncode == 1, messages
+    result = json.loads(printed)
+    assert result["status"] == "INCOMPLETE"
+    assert result["counts"]["SUCCESS"] >= 1
+    assert result["counts"]["MISSING"] == 8 - result["counts"]["SUCCESS"] > 0
+    got = lines(deployed, "lost.csv")
+    assert [line["_row_id"] for line in got] == [f"row_{number:010d}" for number in range(1, 9)]
+    assert [line["_status"] for line in got].count("MISSING") == result["counts"]["MISSING"]
+
+
+def slow_batch(deployed: Any, probe: str) -> Any:
+    deployed.write(f"{probe}.csv", "id,probe,wait_for\n" + "".join(f"{n},{probe},go\n" for n in range(12)))
+    mapping = probe_mapping(deployed, max_concurrency=2)
+    running = deployed.popen("run", f"{probe}.csv", "--target", PROBE_ARN, "--mapping", mapping, "--json")
+    eventually((deployed.folder / "probe" / probe / "notes").exists)
+    return running
+
+
+def test_stop_stores_what_is_in_flight_and_runs_no_more(deployed: Any) -> None:
+    running = slow_batch(deployed, "stopped")
+    assert deployed.json("stop", "last")["status"] == "STOPPING"
+    (deployed.folder / "probe" / "stopped" / "go").touch()
+    printed, _ = running.communicate(timeout=120)
+    result = json.loads(printed)
+    assert running.returncode == 1
+    assert result["status"] == "INCOMPLETE"
+    assert result["counts"]["SUCCESS"] >= 1
+    assert result["counts"]["SUCCESS"] + result["counts"]["NOT_RUN"] == 12
+    got = lines(deployed, "stopped-results.csv")
+    assert [line["input_id"] for line in got] == [str(number) for number in range(12)]
+    again = deployed.command("stop", result["batch_id"])
+    assert again.returncode == 2
+    assert "has ended" in again.stderr
+
+
+def test_ctrl_c_leaves_the_batch_running(deployed: Any) -> None:
+    running = slow_batch(deployed, "left")
+    running.send_signal(signal.SIGINT)
+    _, messages = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "goes on" in messages
+    assert "--follow" in messages
+    assert deployed.embedded.running()
+    assert deployed.json("status", "last")["status"] == "RUNNING"
+    (deployed.folder / "probe" / "left" / "go").touch()
+    assert deployed.json("status", "last", "--follow")["status"] == "SUCCEEDED"
+
+
+def test_an_aborted_execution_closes_the_record(deployed: Any) -> None:
+    running = slow_batch(deployed, "aborted")
+    status = deployed.json("status", "last")
+    stack = deployed.stack
+    stack.app.stepfunctions.stop_execution(executionArn=status["execution_arn"], cause="not needed any more")
+    record = eventually(lambda: _closed(stack, status["batch_id"]))
+    (deployed.folder / "probe" / "aborted" / "go").touch()
+    running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert record.error.as_dict()["type"] == "ABORTED"
+    assert sum(record.counts.values()) == 12
+
+
+def _closed(stack: Any, batch_id: str) -> Any:
+    record = stack.app.records.get(batch_id)
+    return record if record.ended_at else None

@@ -1,0 +1,498 @@
+"""What template.yaml promises: tables as the models say, each role no more and no less than its function calls."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore import xform_name
+from samtranslator.yaml_helper import yaml_parse
+
+from service import stacks
+from service.permissions import OWN_PREFIXES
+from service.table import BatchItem, ResultItem, TargetItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ("template.yaml", "examples/template.yaml")
+TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+MODELS = {"ResultsTable": ResultItem, "BatchesTable": BatchItem, "RegistryTable": TargetItem}
+DATA = "${DataBucket.Arn}"
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: item["Properties"] for name, item in RESOURCES.items() if item["Type"] == kind}
+
+
+TABLES = of_type("AWS::DynamoDB::Table")
+FUNCTIONS = of_type("AWS::Serverless::Function")
+ROLES = of_type("AWS::IAM::Role")
+MACHINE = RESOURCES["BatchProcessorStateMachine"]["Properties"]
+MACHINE_DEFINITION = json.loads((ROOT / MACHINE["DefinitionUri"]).read_text())
+BUCKET = RESOURCES["DataBucket"]["Properties"]
+
+
+def statements(role: str) -> Iterator[dict[str, Any]]:
+    """The statements of a role, those under a condition too, and of policies attached to it."""
+    documents = [policy["PolicyDocument"] for policy in ROLES[role]["Policies"]]
+    attached = of_type("AWS::IAM::Policy").values()
+    documents += [policy["PolicyDocument"] for policy in attached if {"Ref": role} in policy["Roles"]]
+    for document in documents:
+        for statement in document["Statement"]:
+            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def where(resource: Any) -> str:
+    """A Resource in one word: a wildcard, a resource of the template and what follows, or the parameter it is from."""
+    if isinstance(resource, str):
+        return resource
+    text = json.dumps(resource)
+    for parameter in ("ToolArns", "AgentArns", "SourceObjectArns", "OutputObjectArns"):
+        if f'{{"Ref": "{parameter}"}}' in text:
+            of_executions = ":execution:" if ":execution:" in text else ""
+            return f"{parameter}{of_executions}" + (":*" if "Fn::Split" in text else "")
+    if "Fn::GetAtt" in resource:
+        return ".".join(resource["Fn::GetAtt"]) if isinstance(resource["Fn::GetAtt"], list) else resource["Fn::GetAtt"]
+    return str(resource.get("Ref") or resource["Fn::Sub"])
+
+
+def grants(role: str) -> dict[str, set[str]]:
+    """Actions by resource."""
+    found: dict[str, set[str]] = {}
+    for statement in statements(role):
+        if statement["Effect"] == "Allow":
+            for resource in listed(statement["Resource"]):
+                found.setdefault(where(resource), set()).update(listed(statement["Action"]))
+    return found
+
+
+# --- the checkers of AWS ----------------------------------------------------------------------------------------------
+
+
+def run(*command: str) -> str:
+    """Runs a tool of the virtual environment as somebody without credentials would; its output."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = {
+        **kept,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    program = str(Path(sys.executable).with_name(command[0]))
+    done = subprocess.run(
+        [program, *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_cfn_lint_has_nothing_to_say(template: str) -> None:
+    assert run("cfn-lint", template).strip() == ""
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_sam_validates(template: str) -> None:
+    assert "is a valid SAM Template" in run("sam", "validate", "--lint", "--template-file", template)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tables_are_those_of_the_models(name: str) -> None:
+    """Both ways: the model's own schema is what PynamoDB would create the table with."""
+    table = TABLES[name]
+    schema = MODELS[name]._get_schema()
+    assert sorted(map(str, table["AttributeDefinitions"])) == sorted(
+        str({"AttributeName": item["AttributeName"], "AttributeType": item["AttributeType"]})
+        for item in schema["attribute_definitions"]
+    )
+    assert table["KeySchema"] == schema["key_schema"]
+    assert table["BillingMode"] == MODELS[name].Meta.billing_mode == "PAY_PER_REQUEST"
+
+    def comparable(index: dict[str, Any]) -> dict[str, Any]:
+        projection = dict(index["Projection"])
+        if "NonKeyAttributes" in projection:
+            projection["NonKeyAttributes"] = sorted(projection["NonKeyAttributes"])
+        return {"keys": index["KeySchema"], "projection": projection}
+
+    def camel(index: dict[str, Any]) -> dict[str, Any]:
+        return {"".join(part.title() for part in key.split("_")): value for key, value in index.items()}
+
+    ours = {index["IndexName"]: comparable(index) for index in table.get("GlobalSecondaryIndexes", [])}
+    theirs = [camel(index) for index in schema["global_secondary_indexes"]]
+    assert ours == {index["IndexName"]: comparable(index) for index in theirs}
+    assert not table.get("LocalSecondaryIndexes")
+
+
+def test_the_default_names_are_those_of_the_models() -> None:
+    assert TABLES.keys() == MODELS.keys()
+    for name, model in MODELS.items():
+        parameter = TABLES[name]["TableName"]["Ref"]
+        assert TEMPLATE["Parameters"][parameter]["Default"] == model.Meta.table_name
+        assert f"batch_processor_{name.removesuffix('Table').lower()}" == model.Meta.table_name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_items_expire_by_the_attribute_that_the_model_has(name: str) -> None:
+    has_ttl = "ttl" in MODELS[name].get_attributes()
+    expected = {"AttributeName": "ttl", "Enabled": True} if has_ttl else None
+    assert TABLES[name].get("TimeToLiveSpecification") == expected
+    if has_ttl:
+        assert MODELS[name].get_attributes()["ttl"].attr_type == "N"
+
+
+@pytest.mark.parametrize("name", [*MODELS, "DataBucket"])
+def test_what_was_paid_for_outlives_the_stack(name: str) -> None:
+    assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+# --- bucket -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_bucket_is_private_and_encrypted() -> None:
+    assert BUCKET["PublicAccessBlockConfiguration"] == dict.fromkeys(
+        ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True
+    )
+    assert BUCKET["BucketEncryption"]
+    assert "AccessControl" not in BUCKET
+
+
+def test_the_bucket_answers_over_tls_alone() -> None:
+    (policy,) = of_type("AWS::S3::BucketPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert policy["Bucket"] == {"Ref": "DataBucket"}
+    assert {statement[key] for key in ("Effect", "Principal", "Action")} == {"Deny", "*", "s3:*"}
+    assert [where(resource) for resource in statement["Resource"]] == ["DataBucket.Arn", f"{DATA}/*"]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_temporary_objects_expire_and_csvs_do_not() -> None:
+    rules = BUCKET["LifecycleConfiguration"]["Rules"]
+    assert {rule["Status"] for rule in rules} == {"Enabled"}
+    expiring = {rule.get("Prefix", ""): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
+    assert expiring == {prefix: {"Ref": "KeepDays"} for prefix in OWN_PREFIXES}
+    assert TEMPLATE["Parameters"]["KeepDays"]["Default"] == 90
+    longest_run = MACHINE_DEFINITION["TimeoutSeconds"] / 86_400
+    assert TEMPLATE["Parameters"]["KeepDays"]["MinValue"] > longest_run
+    (unfinished,) = [rule for rule in rules if "AbortIncompleteMultipartUpload" in rule]
+    assert unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] > longest_run
+    assert "Prefix" not in unfinished
+
+
+# --- functions and the state machine ----------------------------------------------------------------------------------
+
+
+def test_functions_run_on_python_313_on_arm_by_published_version() -> None:
+    shared = TEMPLATE["Globals"]["Function"]
+    assert (shared["Runtime"], shared["Architectures"]) == ("python3.13", ["arm64"])
+    assert shared["AutoPublishAlias"]
+    for function in FUNCTIONS.values():
+        assert not {"Runtime", "Architectures", "AutoPublishAlias"} & function.keys()
+        assert (ROOT / (function["Handler"].rpartition(".")[0].replace(".", "/") + ".py")).exists()
+    arns = {name: value for name, value in MACHINE["DefinitionSubstitutions"].items() if name.endswith("Arn")}
+    assert arns == {f"{name}Arn": {"Ref": f"{name}.Version"} for name in FUNCTIONS}
+
+
+def test_each_function_has_a_role_and_a_log_of_its_own() -> None:
+    roles = [function["Role"]["Fn::GetAtt"] for function in FUNCTIONS.values()]
+    logs = [function["LoggingConfig"]["LogGroup"]["Ref"] for function in FUNCTIONS.values()]
+    assert len({str(role) for role in roles}) == len(set(logs)) == len(FUNCTIONS)
+    assert not any("Policies" in function for function in FUNCTIONS.values())
+    for role in ROLES.values():
+        assert not role.get("ManagedPolicyArns")
+    for group in of_type("AWS::Logs::LogGroup").values():
+        assert group["RetentionInDays"]
+
+
+def test_functions_are_given_what_their_settings_require() -> None:
+    from service.settings import _REQUIRED  # noqa: PLC0415 - read here alone
+
+    given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert set(_REQUIRED.values()) == set(given)
+
+
+def test_the_machine_logs_without_the_rows_and_is_traced() -> None:
+    assert MACHINE["Type"] == "STANDARD"
+    assert MACHINE["Logging"]["IncludeExecutionData"] is False
+    assert MACHINE["Logging"]["Level"] in ("ERROR", "FATAL")
+    assert MACHINE["Logging"]["Destinations"]
+    assert MACHINE["Tracing"] == {"Enabled": True}
+
+
+def test_a_batch_that_ends_unseen_is_closed() -> None:
+    (event,) = FUNCTIONS["ResultAggregatorFunction"]["Events"].values()
+    assert event["Type"] == "EventBridgeRule"
+    pattern = event["Properties"]["Pattern"]
+    assert pattern["source"] == ["aws.states"]
+    assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
+    assert set(pattern["detail"]["status"]) == {"FAILED", "ABORTED", "TIMED_OUT"}
+    (arn,) = pattern["detail"]["stateMachineArn"]
+    assert arn["Fn::Sub"].endswith(":stateMachine:${" + MACHINE["Name"]["Ref"] + "}")
+
+
+def test_outputs_that_the_command_line_reads_are_there() -> None:
+    assert set(stacks._OUTPUTS) == set(TEMPLATE["Outputs"])
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+# Statements that name no resource, each with its reason.
+WITHOUT_RESOURCE = {
+    "xray:": "X-Ray's actions have no resource types (Service Authorization Reference, AWS X-Ray)",
+    "logs:": "log deliveries and resource policies have none (Step Functions guide, logging to CloudWatch Logs)",
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_wildcard_resource_without_a_reason(role: str) -> None:
+    for statement in statements(role):
+        actions = listed(statement["Action"])
+        assert not [action for action in actions if "*" in action]
+        assert "NotAction" not in statement
+        assert "NotResource" not in statement
+        if "*" in [where(resource) for resource in listed(statement["Resource"])]:
+            prefixes = {action.partition(":")[0] + ":" for action in actions}
+            assert prefixes <= WITHOUT_RESOURCE.keys()
+            assert statement["Sid"] in ("SendTraces", "DeliverLogs")
+
+
+def test_the_reasons_are_needed() -> None:
+    wildcards = [
+        statement["Sid"]
+        for role in ROLES
+        for statement in statements(role)
+        if "*" in [where(resource) for resource in listed(statement["Resource"])]
+    ]
+    assert set(wildcards) == {"SendTraces", "DeliverLogs"}
+
+
+# What the functions' code asks of AWS, as botocore or PynamoDB names it, and the action that allows it. HeadObject is
+# s3:GetObject; every step of a multipart upload but its abort and its listing is s3:PutObject (S3 guide, "Multipart
+# upload API and permissions"). Whoever adds a call adds it here and to the roles below.
+ACTIONS = {
+    "get_item": "dynamodb:GetItem",
+    "put_item": "dynamodb:PutItem",
+    "query": "dynamodb:Query",
+    "PynamoDB get": "dynamodb:GetItem",
+    "PynamoDB save": "dynamodb:PutItem",
+    "PynamoDB update": "dynamodb:UpdateItem",
+    "PynamoDB query": "dynamodb:Query",
+    "PynamoDB scan": "dynamodb:Scan",
+    "head_object": "s3:GetObject",
+    "get_object": "s3:GetObject",
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "get_function_configuration": "lambda:GetFunctionConfiguration",
+    "describe_state_machine": "states:DescribeStateMachine",
+    "describe_execution": "states:DescribeExecution",
+    "stop_execution": "states:StopExecution",
+}
+# Asked for by no call: without it S3 answers 403, not 404, for an object that is not there (S3 guide, GetObject).
+BESIDE = {"s3:ListBucket"}
+COMMAND_LINE = {"cli", "client", "display", "local", "stacks", "embedded", "queries"}  # with the user's own rights
+CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
+OPERATIONS = {
+    name: {
+        xform_name(operation)
+        for operation in boto3.Session().client(client, region_name="us-east-1").meta.service_model.operation_names
+    }
+    for name, client in CLIENTS.items()
+}
+MODEL_METHODS = {"save", "get", "query", "scan", "update", "delete", "batch_get", "batch_write", "count", "refresh"}
+
+
+def receiver(node: ast.expr) -> str:
+    if isinstance(node, ast.Call):
+        return receiver(node.func)
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else "?"
+
+
+def calls_of(module: Path) -> set[str]:
+    """Operations that a module calls on a client, and methods that it calls on a PynamoDB model, index or item."""
+    text = module.read_text()
+    models = {"BatchItem", "TargetItem", "ResultItem", "listing_index", "status_index", "timestamp_index"}
+    if re.search(r"^from service.table import", text, re.MULTILINE):
+        models |= {"record", "item"}
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        by, method = receiver(node.func.value).lstrip("_"), node.func.attr
+        if method == "get_paginator" and isinstance(node.args[0], ast.Constant):
+            found.add(str(node.args[0].value))
+        elif method in OPERATIONS.get(by, ()):
+            found.add(method)
+        elif by in models and method in MODEL_METHODS:
+            found.add(f"PynamoDB {method}")
+    return found
+
+
+def test_the_calls_are_those_of_the_code() -> None:
+    modules = [module for module in (ROOT / "service").glob("*.py") if module.stem not in COMMAND_LINE]
+    assert set().union(*map(calls_of, modules)) == ACTIONS.keys()
+
+
+def test_the_roles_together_allow_what_is_called() -> None:
+    allowed = set().union(*(actions for role in EXPECTED.values() for actions in role.values()))
+    assert allowed == set(ACTIONS.values()) | BESIDE
+
+
+LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapperLogs"} | {
+    "OutputWriterRole": "OutputWriterLogs",
+    "ResultAggregatorRole": "ResultAggregatorLogs",
+}
+# By role: resource → actions, of what its handler calls.
+EXPECTED: dict[str, dict[str, set[str]]] = {
+    "PrepareBatchRole": {
+        f"{DATA}/*": {"s3:GetObject"},  # objects.find_source, objects.read
+        "SourceObjectArns": {"s3:GetObject"},
+        "DataBucket.Arn": {"s3:ListBucket"},
+        f"{DATA}/batches/*": {"s3:PutObject"},  # prepare._write
+        "BatchesTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem"},  # Records.create, Plans.save; Records.update
+        "RegistryTable.Arn": {"dynamodb:Query", "dynamodb:Scan"},  # Registry.find, Registry.names
+        "ToolArns": {"lambda:GetFunctionConfiguration"},
+        "ToolArns:*": {"lambda:GetFunctionConfiguration"},
+        "AgentArns": {"states:DescribeStateMachine"},  # unqualified for versions and aliases too
+    },
+    "InputMapperRole": {
+        f"{DATA}/*": {"s3:GetObject"},  # objects.read
+        "SourceObjectArns": {"s3:GetObject"},
+        "DataBucket.Arn": {"s3:ListBucket"},  # a deleted source is told from a forbidden one
+        "BatchesTable.Arn": {"dynamodb:GetItem"},  # Plans.load, Plans.stopped
+        "ResultsTable.Arn": {"dynamodb:PutItem"},  # INVALID_INPUT
+    },
+    "OutputWriterRole": {
+        "ResultsTable.Arn": {"dynamodb:PutItem"},
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},  # Plans.load, Plans.stopped; Plans.save_chunk
+        f"{DATA}/outputs/*": {"s3:PutObject"},
+        "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
+    },
+    "ResultAggregatorRole": {
+        "ResultsTable.Arn": {"dynamodb:Query"},  # ResultStore.pages
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+        f"{DATA}/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
+        "SourceObjectArns": {"s3:GetObject"},
+        "OutputObjectArns": {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
+    },
+}
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_a_function_may_do_what_it_calls_and_no_more(role: str) -> None:
+    expected = {
+        **EXPECTED[role],
+        # GetAtt Arn of a log group ends in ":*": it covers the group's streams as it is
+        f"{LOGS_OF[role]}.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"},
+        "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
+    }
+    assert grants(role) == expected
+
+
+def test_roles_are_all_looked_at() -> None:
+    assert ROLES.keys() == EXPECTED.keys() | {"BatchProcessorRole"}
+    for role in ROLES:
+        sids = [statement["Sid"] for statement in statements(role)]
+        assert len(set(sids)) == len(sids)
+
+
+def test_a_csv_never_takes_the_place_of_what_a_batch_is_made_of() -> None:
+    (refused,) = [statement for statement in statements("ResultAggregatorRole") if statement["Effect"] == "Deny"]
+    assert refused["Action"] == "s3:PutObject"
+    assert {where(resource) for resource in refused["Resource"]} == {f"{DATA}/{prefix}*" for prefix in OWN_PREFIXES}
+
+
+def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
+    """Step Functions guide: "IAM policies for Lambda", "… nested executions", "… Distributed Map states"."""
+    here = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+    execution = here % ("states", "execution:${AWS::StackName}")
+    own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS}
+    named = grants("BatchProcessorRole")
+    anywhere = named.pop("*")
+    assert {action.partition(":")[0] for action in anywhere} == {"logs", "xray"}
+    assert named == {
+        **own,
+        "ToolArns": {"lambda:InvokeFunction"},
+        "ToolArns:*": {"lambda:InvokeFunction"},
+        "AgentArns": {"states:StartExecution"},
+        "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
+        here % ("events", "rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"): {
+            "events:PutTargets",
+            "events:PutRule",
+            "events:DescribeRule",
+        },
+        f"{DATA}/batches/*": {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListMultipartUploadParts",
+            "s3:AbortMultipartUpload",
+        },
+        "BatchProcessorStateMachine": {"states:StartExecution"},
+        f"{execution}:*": {"states:DescribeExecution", "states:StopExecution"},
+        f"{execution}/{MACHINE_DEFINITION['States']['ProcessRows']['Label']}:*": {
+            "states:DescribeExecution",
+            "states:StopExecution",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("sid", "arns", "expected"),
+    [
+        (
+            "FetchAnAgentsOutput",
+            ["arn:aws:states:eu-west-1:1:stateMachine:a", "arn:aws:states:*:*:stateMachine:agent-*"],
+            ["arn:aws:states:eu-west-1:1:execution:a:*", "arn:aws:states:*:*:execution:agent-*:*"],
+        ),
+        ("StopALateAgent", ["arn:aws:states:*:*:stateMachine:a"], ["arn:aws:states:*:*:execution:a:*"]),
+        ("WaitForAgents", ["arn:aws:states:*:*:stateMachine:a"], ["arn:aws:states:*:*:execution:a:*"]),
+        (
+            "CallToolsByVersionOrAlias",
+            ["arn:aws:lambda:eu-west-1:1:function:a", "arn:aws:lambda:*:*:function:tool-*"],
+            ["arn:aws:lambda:eu-west-1:1:function:a:*", "arn:aws:lambda:*:*:function:tool-*:*"],
+        ),
+        ("LookAtToolsByVersionOrAlias", ["arn:aws:lambda:*:*:function:a"], ["arn:aws:lambda:*:*:function:a:*"]),
+    ],
+)
+def test_patterns_of_targets_become_those_of_what_is_called(sid: str, arns: list[str], expected: list[str]) -> None:
+    (statement,) = [item for role in ROLES for item in statements(role) if item["Sid"] == sid]
+    parameter = "ToolArns" if "Tool" in sid else "AgentArns"
+    assert evaluate(statement["Resource"], {parameter: arns}) == expected
+
+
+def evaluate(value: Any, parameters: dict[str, Any]) -> Any:
+    """CloudFormation's Ref, Join, Split and Sub with a map, of constants and parameters."""
+    if isinstance(value, list):
+        return [evaluate(item, parameters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((function, argument),) = value.items()
+    if function == "Ref":
+        return parameters[argument]
+    if function == "Fn::Sub":
+        text, names = argument
+        return re.sub(r"\$\{(\w+)\}", lambda found: evaluate(names[found[1]], parameters), text)
+    separator, rest = argument[0], evaluate(argument[1], parameters)
+    return separator.join(rest) if function == "Fn::Join" else rest.split(separator)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made import chunk_event, make_agent, make_tool, manifest, prepared, put_source, rows_csv, stored
+
+from service import batches
+from service.errors import SourceChanged
+from service.models import batch_hash
+from service.plans import PlanMissing
+from service.rows import ROW_BYTES, transform_chunk
+
+if TYPE_CHECKING:
+    from service.app import App
+
+PAYLOAD = 262_144
+# What JSON makes longer: quotes, control characters, text beyond ASCII and beyond the basic plane.
+HEAVY = ['"', "\\", "\x01", "\x7f", "é", "\u2028", "漢", "😀", "a"]
+
+
+@pytest.fixture(autouse=True)
+def tool(app: App) -> str:
+    return make_tool(app)
+
+
+def answers(app: App, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    return [transform_chunk(app, chunk_event(batch, chunk)) for chunk in manifest(app, batch)]
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def test_a_row_as_it_travels(app: App) -> None:
+    batch = prepared(app, rows_csv(2), input_mapping={"text": "review"}, execution_config={"timeout_seconds": 9})
+    (answer,) = answers(app, batch)
+    name = f"{batch_hash('echo#run-1')}-2-1-1"
+    assert {key: answer[key] for key in answer if key not in ("rows", "target_arn")} == {
+        "batch_id": "echo#run-1",
+        "run": 1,
+        "plan": batch["plan"],
+        "kind": "tool",
+        "timeout_seconds": 9,
+        "inner": 5,
+        "chunk": {"number": 0, "first_row": 1, "rows": 2},
+        "stored": {},
+    }
+    assert answer["rows"][1] == {
+        "row_id": "row_0000000002",
+        "row": {"id": "2", "text": "text 2"},
+        "target_input": {"name": "echo", "id": name, "input": {"review": "text 2"}},
+        "call": {"attempt": 1, "name": name},
+    }
+
+
+def test_an_agent_is_given_messages(app: App) -> None:
+    make_agent(app)
+    batch = prepared(app, rows_csv(1), "line")
+    (answer,) = answers(app, batch)
+    assert answer["kind"] == "agent"
+    assert answer["rows"][0]["target_input"]["messages"][0]["content"] == "Id: 1\nText: text 1"
+
+
+def test_rows_that_do_not_fit_the_header_are_results(app: App) -> None:
+    batch = prepared(app, "id,text\n1,one\n2\n3,three,more\n")
+    given_rows, fates = [], {}
+    for answer in answers(app, batch):
+        given_rows += [row["row_id"] for row in answer["rows"]]
+        for status, count in answer["stored"].items():
+            fates[status] = fates.get(status, 0) + count
+    assert given_rows == ["row_0000000001"]
+    assert fates == {"INVALID_INPUT": 2}
+    short, long = stored(app, batch["batch_id"], 2), stored(app, batch["batch_id"], 3)
+    assert short["input_data"]["M"] == {"id": {"S": "2"}}
+    assert "line 3 of the source: 1 cells" in short["error"]["M"]["message"]["S"]
+    assert "line 4 of the source: 3 cells" in long["error"]["M"]["message"]["S"]
+    assert short["failed_status"]["S"] == "INVALID_INPUT#row_0000000002"
+    assert int(short["ttl"]["N"]) == app.records.get(batch["batch_id"]).expires_at
+
+
+@pytest.mark.parametrize(("cell", "cut"), [("é" * 40_000, False), ("x" * 500_000, True), ("漢" * 200_000, True)])
+def test_a_row_too_large_to_travel_is_a_result(app: App, cell: str, cut: bool) -> None:  # noqa: FBT001
+    batch = prepared(app, f"id,text\n1,{cell}\n2,two\n")
+    both = answers(app, batch)
+    assert [row["row_id"] for answer in both for row in answer["rows"]] == ["row_0000000002"]
+    item = stored(app, batch["batch_id"], 1)
+    message = item["error"]["M"]["message"]["S"]
+    assert "line 2 of the source" in message
+    assert f"at most {ROW_BYTES} can travel" in message
+    assert ("cut" in message) == cut
+    kept = item["input_data"]["M"]["text"]["S"]
+    assert cell.startswith(kept)
+    assert (kept != cell) == cut
+    assert item["input_data"]["M"]["id"] == {"S": "1"}
+
+
+def test_a_repeated_transformation_writes_nothing_twice(app: App) -> None:
+    batch = prepared(app, "id,text\n1\n2,two\n")
+    chunk = manifest(app, batch)[0]
+    first = transform_chunk(app, chunk_event(batch, chunk))
+    item = stored(app, batch["batch_id"], 1)
+    assert transform_chunk(app, chunk_event(batch, chunk)) == first
+    assert stored(app, batch["batch_id"], 1) == item
+
+
+def test_a_stopped_batch_runs_no_more_rows(app: App) -> None:
+    batch = prepared(app, rows_csv(3))
+    batches.stop(app, batch["batch_id"])
+    (answer,) = answers(app, batch)
+    assert (answer["rows"], answer["stored"]) == ([], {"NOT_RUN": 3})
+
+
+def test_a_source_that_was_replaced(app: App) -> None:
+    batch = prepared(app, rows_csv(3))
+    put_source(app, rows_csv(4), "in/run-1.csv")
+    with pytest.raises(SourceChanged, match="start a new batch"):
+        answers(app, batch)
+
+
+def test_a_source_that_was_deleted(app: App) -> None:
+    batch = prepared(app, rows_csv(3))
+    app.s3.delete_object(Bucket=app.settings.data_bucket, Key="in/run-1.csv")
+    with pytest.raises(SourceChanged):
+        answers(app, batch)
+
+
+def test_a_plan_that_is_not_there(app: App) -> None:
+    batch = prepared(app, rows_csv(1))
+    with pytest.raises(PlanMissing, match="0123"):
+        transform_chunk(app, chunk_event({**batch, "plan": "0123"}, manifest(app, batch)[0]))
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    pieces=st.lists(st.tuples(st.sampled_from(HEAVY), st.integers(0, 40_000)), min_size=1, max_size=25),
+    limit=st.none() | st.integers(1, 30),
+    envelope=st.sampled_from(["default", "none"]),
+    most=st.integers(1, 40),
+)
+def test_what_a_chunk_returns_fits_a_payload_and_every_row_is_in_one(
+    app: App, pieces: list[tuple[str, int]], limit: int | None, envelope: str, most: int
+) -> None:
+    cells = [letter * count for letter, count in pieces]
+    content = "id,text\n" + "".join(f"{number},{quoted(cell)}\n" for number, cell in enumerate(cells, 1))
+    config = {"limit": limit, "max_concurrency": most}
+    # a name of its own per example: hypothesis runs them all on the same tables
+    name = f"run-{abs(hash((tuple(pieces), limit, envelope, most)))}"
+    batch = prepared(
+        app,
+        content,
+        name=name,
+        execution_config=config,
+        source={"encoding": "utf-8"},
+        input_mapping=envelope_of(envelope),
+    )
+    whole = answers(app, batch)
+    assert max(len(json.dumps(answer)) for answer in whole) < PAYLOAD
+    assert all(len(json.dumps(answer)) < 151_000 or len(answer["rows"]) == 1 for answer in whole)
+    numbers = [int(row["row_id"][4:]) for answer in whole for row in answer["rows"]]
+    assert all(row["row"]["text"] == cells[int(row["row_id"][4:]) - 1] for answer in whole for row in answer["rows"])
+    refused = sum(count for answer in whole for count in answer["stored"].values())
+    assert len(set(numbers)) == len(numbers)
+    assert len(numbers) + refused == min(len(cells), limit or len(cells)) == batch["rows_to_run"]
+
+
+def envelope_of(name: str) -> dict[str, Any]:
+    return {"exclude_columns": [], "envelope": name}

@@ -1,0 +1,111 @@
+"""The patches fit the installed ministack, and say so when they do not.
+
+Importing ministack reads its settings from the environment, so each check runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import embedded
+
+ROOT = Path(__file__).parents[2]
+MODULES = "from ministack.core import lambda_runtime; from ministack.services import lambda_svc, stepfunctions"
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs code with ministack's default settings, in an empty folder, so that it finds no state of anybody's."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment = {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def checked(change: str, folder: Path) -> str:
+    """What `check` says after a change: "fits", or its error."""
+    code = f"""
+{MODULES}
+from service import embedded
+{change}
+try:
+    embedded.check()
+    print("fits")
+except embedded.PatchMisfitError as misfit:
+    print(misfit)
+"""
+    done = python(code, folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_patches_fit(tmp_path: Path) -> None:
+    assert checked("", tmp_path) == "fits"
+
+
+def test_ministack_is_the_one_they_were_written_for() -> None:
+    assert importlib.metadata.version("ministack") == embedded._PINNED
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert f"ministack=={embedded._PINNED}" in pins
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("stepfunctions._execute_task = lambda state_def, raw_input, execution: None", "stepfunctions._execute_task"),
+        ("stepfunctions._run_map_items = lambda items, ctx: None", "stepfunctions._run_map_items"),
+        ("del stepfunctions._apply_result_selector", "stepfunctions._apply_result_selector"),
+        ("stepfunctions._resolve_params_obj = lambda template, data: None", "stepfunctions._resolve_params_obj"),
+        ("stepfunctions._resolve_path = lambda data, path: None", "stepfunctions._resolve_path"),
+        ("lambda_svc._execute_function_warm = lambda func, event: None", "lambda_svc._execute_function_warm"),
+        ("lambda_runtime._PYTHON_WORKER_SCRIPT = 'pass'", "worker script"),
+        ("lambda_runtime.Worker._drain_stderr_bounded = lambda self, wait: None", "log lines"),
+    ],
+)
+def test_a_ministack_that_changed_is_refused(change: str, named: str, tmp_path: Path) -> None:
+    said = checked(change, tmp_path)
+    assert named in said
+    assert f"pin ministack=={embedded._PINNED}" in said
+
+
+def test_patching_starts_no_server_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = f"""
+import threading
+{MODULES}
+from service import embedded
+embedded.patch()
+print([thread.name for thread in threading.enumerate()])
+"""
+    done = python(code, tmp_path)
+    assert done.stdout.strip() == "['MainThread']", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_patched_selector_sees_the_context_object_of_its_task(tmp_path: Path) -> None:
+    """Two things that the state machine depends on: TimeoutSecondsPath, and `$$` in a ResultSelector."""
+    code = f"""
+{MODULES}
+from service import embedded
+seen = []
+def task(state_def, raw_input, execution, ctx):
+    seen.append(state_def["TimeoutSeconds"])
+    return stepfunctions._apply_result_selector(state_def, {{"Payload": 1}}), None
+stepfunctions._execute_task = task
+embedded.check = lambda: None
+embedded.patch()
+state = {{
+    "TimeoutSecondsPath": "$.seconds",
+    "ResultSelector": {{"output.$": "$.Payload", "at.$": "$$.State.EnteredTime"}},
+}}
+answer, _ = stepfunctions._execute_task(state, {{"seconds": 7}}, None, {{"State": {{"EnteredTime": "now"}}}})
+print(seen, answer)
+"""
+    done = python(code, tmp_path)
+    assert done.stdout.strip() == "[7] {'output': 1, 'at': 'now'}", done.stderr
