@@ -9,5 +9,5 @@ from service.prepare import prepare
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """`event`: input, execution_name, execution_arn, started_at of the execution."""
-    return prepare(from_environment(), event)
+    """`event`: input, execution_name, execution_arn, started_at of the execution; allowed, the lists of ARNs."""
+    return prepare(from_environment().allowing(event["allowed"]), event)

@@ -12,6 +12,8 @@ from botocore.config import Config
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.plans import Plans
     from service.records import Records
     from service.registry import Registry
@@ -29,6 +31,10 @@ class App:
         self.settings = settings
         self.session: Any = session or boto3.Session()
         self.endpoint_url = endpoint_url
+
+    def allowing(self, patterns: Mapping[str, str]) -> App:
+        """The same app with other lists of what may be called, read and written."""
+        return App(self.settings.allowing(patterns), self.session, endpoint_url=self.endpoint_url)
 
     def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
         """A client with the product's retries and time-outs (seconds)."""

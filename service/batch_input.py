@@ -24,7 +24,6 @@ __all__ = [
     "RetryPolicy",
     "SourceOptions",
     "Target",
-    "check_csv_options",
     "csv_problems",
     "parse_input",
     "read_input",
@@ -113,12 +112,6 @@ def csv_problems(options: CsvOptions) -> list[Problem]:
     if options.format == "csv":
         return []
     return [Problem("csv.format", f"{options.format!r} {_LATER}, or use 'csv'")]
-
-
-def check_csv_options(given: Any) -> list[Problem]:
-    """What is wrong with the CSV options of a batch whose CSV is made again."""
-    parsed, faults = _sound_part({"csv": given})
-    return [*map(_problem, faults), *csv_problems(parsed.csv)]
 
 
 def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, NotFound, Problem
 from service.export import Export
+from service.lines import csv_option_problems
 from service.models import (
     OPEN,
     BatchStatus,
@@ -79,10 +80,7 @@ def _check_plain(event: Mapping[str, Any]) -> None:
     ]
     if not isinstance(event.get("batch_id"), str) or not event["batch_id"]:
         problems.insert(0, Problem("batch_id", "is required: the id of a batch"))
-    if event.get("csv") is not None:
-        from service.batch_input import check_csv_options  # noqa: PLC0415 - only whoever gives options waits for it
-
-        problems += check_csv_options(event["csv"])
+    problems += csv_option_problems(event.get("csv"))
     if problems:
         raise BatchRefused(problems)
 

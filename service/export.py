@@ -171,7 +171,9 @@ class Export:
                     return None
             self._found.whole = True
         inputs, outputs = (self._found.names[name] if known[name] is None else known[name] for name in known)
-        return Columns(tuple(inputs or ()), tuple(outputs or ()), self._csv.get("column_style", "prefixed"))
+        inputs = inputs if self._csv.get("include_original", True) else ()
+        metadata = bool(self._csv.get("add_metadata", True))
+        return Columns(tuple(inputs or ()), tuple(outputs or ()), self._csv.get("column_style", "prefixed"), metadata)
 
     def _line(self, entry: Any, columns: Columns) -> list[str]:
         if isinstance(entry, Bare):

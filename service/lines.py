@@ -13,11 +13,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service import codec
-from service.errors import BatchProcessorError
+from service.errors import BatchProcessorError, Problem, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "format": ("csv",),
+    "column_style": ("prefixed", "plain"),
+    "neutralise_formulas": (True, False),
+    "include_original": (True, False),
+    "add_metadata": (True, False),
+}
 METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
 # What a spreadsheet runs: = and @, + and - unless the cell is a number, after any white or zero-width space; and what
 # begins with a tab or CR.
@@ -30,6 +37,20 @@ class ConservationBroken(BatchProcessorError):
     """Rows in are not rows out: the results do not fit the batch's own row count."""
 
 
+def csv_option_problems(options: Any) -> list[Problem]:
+    """What is wrong with the options of a CSV that is made again; None is none, and null the batch's own."""
+    if not isinstance(options, dict | None):
+        return [Problem("csv", "must be an object")]
+    problems = []
+    for name, value in (options or {}).items():
+        if name not in OPTIONS:
+            problems.append(Problem(f"csv.{name}", f"unknown key; {nearest(str(name), OPTIONS)}"))
+        elif value is not None and not any(type(value) is type(one) and value == one for one in OPTIONS[name]):
+            shown = ", ".join(json.dumps(one) for one in OPTIONS[name])
+            problems.append(Problem(f"csv.{name}", f"must be one of {shown}"))
+    return problems
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the source's columns and of the output's fields, and how the header writes them."""
@@ -37,16 +58,23 @@ class Columns:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     style: str = "prefixed"
+    metadata: bool = True
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """Names of the columns about the row itself."""
+        return METADATA if self.metadata else ()
 
     def header(self) -> list[str]:
         """The header; `plain` leaves the prefixes away where no two names collide."""
         if self.style == "prefixed":
-            return [*(f"input_{name}" for name in self.inputs), *(f"output_{name}" for name in self.outputs), *METADATA]
+            named = [*(f"input_{name}" for name in self.inputs), *(f"output_{name}" for name in self.outputs)]
+            return [*named, *self.last]
         prefixed: set[str] = set()
         while True:
             inputs = [f"input_{name}" if name in prefixed else name for name in self.inputs]
             outputs = [f"output_{name}" if name in prefixed else name for name in self.outputs]
-            header = [*inputs, *outputs, *METADATA]
+            header = [*inputs, *outputs, *self.last]
             twice = {name for name, count in Counter(header).items() if count > 1}
             plain = (twice & {*self.inputs, *self.outputs}) - prefixed  # a prefix may meet another column's own name
             if not plain:
@@ -116,6 +144,8 @@ def line_of(item: dict[str, Any], columns: Columns) -> list[str]:
     fields = item.get("output_data", {}).get("M", {})
     line = [cell(codec.decode(row[name], exact=True)) if name in row else "" for name in columns.inputs]
     line += [cell(codec.decode(fields[name], exact=True)) if name in fields else "" for name in columns.outputs]
+    if not columns.metadata:
+        return line
     cause = cause_of(item)
     shown = ": ".join(filter(None, cause)) if cause else ""
     took = item.get("execution_time_ms", {}).get("N", "")
@@ -125,7 +155,8 @@ def line_of(item: dict[str, Any], columns: Columns) -> list[str]:
 def bare_line(row: dict[str, str], identifier: str, status: str, columns: Columns) -> list[str]:
     """The line of a row that has no result."""
     cells = [row.get(name, "") for name in columns.inputs]
-    return [*cells, *[""] * len(columns.outputs), identifier, status, "", "", ""]
+    last = [identifier, status, "", "", ""] if columns.metadata else []
+    return [*cells, *[""] * len(columns.outputs), *last]
 
 
 def add_field_names(names: dict[str, None], page: Iterable[Mapping[str, Any]], attribute: str) -> None:

@@ -43,7 +43,7 @@ def find_source(s3: Any, bucket: str, key: str) -> SourceObject:
         if code in ("403", "AccessDenied"):
             message = f"s3://{bucket}/{key} is not there or may not be read: see the parameter SourceObjectArns"
         elif code in ("404", "NoSuchKey", "NoSuchBucket"):
-            message = f"there is no object s3://{bucket}/{key}"
+            message = f"there is no object s3://{bucket}/{key}: correct the name, or upload it first"
         else:
             raise
         raise BatchRefused([Problem("csv_s3_uri", message)]) from error

@@ -131,7 +131,8 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
             "columns": plan["columns"],
         },
         output_columns=None if columns is None else list(columns),
-        csv=parsed.csv.model_dump(),
+        csv=parsed.csv.model_dump()
+        | {"include_original": checked.output.include_original, "add_metadata": checked.output.add_metadata},
         output_bucket=checked.location[0],
         output_key=checked.location[1],
         expires_at=plan["ttl"],

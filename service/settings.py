@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Settings:
         values: dict[str, Any] = {field: environ[name] for field, name in _REQUIRED.items()}
         patterns: dict[str, Any] = {field: _patterns(environ.get(name, "")) for field, name in _PATTERNS.items()}
         return cls(**values, **patterns)
+
+    def allowing(self, patterns: Mapping[str, str]) -> Settings:
+        """The settings with the lists of ARNs that an event brings, by their names in the environment."""
+        given: dict[str, Any] = {field: _patterns(patterns.get(name, "")) for field, name in _PATTERNS.items()}
+        return replace(self, **given)
 
 
 def _patterns(text: str) -> tuple[str, ...]:

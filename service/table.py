@@ -155,9 +155,8 @@ def bind(settings: Settings, session: Any, endpoint_url: str | None) -> None:
         meta.table_name = name
         meta.region = session.region_name
         meta.host = endpoint_url
-        if credentials is not None and endpoint_url is not None:
-            frozen = credentials.get_frozen_credentials()
-            meta.aws_access_key_id = frozen.access_key
-            meta.aws_secret_access_key = frozen.secret_key
-            meta.aws_session_token = frozen.token
+        fixed = credentials.get_frozen_credentials() if credentials is not None and endpoint_url is not None else None
+        meta.aws_access_key_id = fixed.access_key if fixed else None
+        meta.aws_secret_access_key = fixed.secret_key if fixed else None
+        meta.aws_session_token = fixed.token if fixed else None
         model._connection = None  # noqa: SLF001 - how PynamoDB 6 forgets a table's old name

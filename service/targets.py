@@ -82,7 +82,8 @@ def _check_exists(app: App, kind: str, arn: str) -> None:
         if kind == "tool":
             app.lambda_client.get_function_configuration(FunctionName=arn)
             return
-        machine = app.stepfunctions.describe_state_machine(stateMachineArn=arn)
+        unqualified = ":".join(arn.split(":")[:7])  # an alias is not described, but what it points to is
+        machine = app.stepfunctions.describe_state_machine(stateMachineArn=unqualified)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _NOT_THERE:

@@ -487,3 +487,28 @@ def test_another_object_is_never_read_for_the_source(app: App, body: bytes | Non
         app.s3.put_object(Bucket=data, Key="k", Body=body)
     with pytest.raises(SourceChanged, match="replaced or deleted"):
         list(objects.read(app.s3, found, 5, 10))
+
+
+@pytest.mark.parametrize(
+    ("options", "header"),
+    [
+        (
+            {"include_original": False},
+            ["output_out", "_row_id", "_status", "_error", "_execution_time_ms", "_timestamp"],
+        ),
+        ({"add_metadata": False}, ["input_a", "input_b", "output_out"]),
+        ({"add_metadata": False, "include_original": False, "column_style": "plain"}, ["out"]),
+    ],
+)
+def test_a_mapping_chooses_whether_source_and_metadata_are_columns(
+    app: App, options: dict[str, Any], header: list[str]
+) -> None:
+    record = prepared(app, 3)
+    put(app, [1, 3])
+    making = Export(app, BATCH, record, app.settings.data_bucket, KEY, options)
+    assert making.run(PLENTY) is None
+    body = app.s3.get_object(Bucket=app.settings.data_bucket, Key=KEY)["Body"].read().decode()
+    got = list(csv.reader(io.StringIO(body, newline="")))
+    assert got[0] == header
+    assert [len(line) for line in got] == [len(header)] * 4
+    assert [line[header.index("output_out" if len(header) > 1 else "out")] for line in got[1:]] == ["1", "", "3"]

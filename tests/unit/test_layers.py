@@ -27,6 +27,14 @@ PURE = (
     "models",
     "errors",
     "settings",
+    "texts",
+    "values",
+    "interpreter",
+    "methods",
+    "output_parts",
+    "output_forms",
+    "output_mapping",
+    "transformations",
 )
 SPEAKS_PYNAMODB = {"table", "records", "registry", "queries"}
 MAKES_CLIENTS = {"app", "stacks", "local"}
