@@ -1,8 +1,9 @@
 """How often does a batch's category agree with the human raters? `python examples/agreement.py results.csv`.
 
 Twenty people rated each review in whole points from -4 to +4; the file has their mean. The mean counts as neutral when
-it rounds to 0 on their own scale (less than half a point either way), else its sign counts. The rule was not fitted to
-the results. A row without a category (it failed, or was not run) is counted apart and not in the percentage.
+it rounds to 0 on their own scale (less than half a point either way), else its sign counts. Of the bands tried, 0 to 1
+point, this one agrees most: 56.5 % to 59.9 %. A row without a category (it failed, or was not run) is counted apart and
+not in the percentage.
 """
 
 from __future__ import annotations

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
 import signal
+import subprocess
+import threading
 from typing import Any
 
 import pytest
 from conftest import PROBE_ARN, eventually
 
-from service.local import CHECKOUT
+from service.local import CHECKOUT, STACK
 
 EXAMPLES = CHECKOUT / "examples"
 RESULT_KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
@@ -247,9 +251,40 @@ def test_rows_of_a_lost_chunk_are_missing_and_in_the_csv(deployed: Any) -> None:
     assert [line["_status"] for line in got].count("MISSING") == result["counts"]["MISSING"]
 
 
-def slow_batch(deployed: Any, probe: str) -> Any:
+def test_rows_of_a_chunk_whose_function_dies_are_missing(deployed: Any) -> None:
+    """Every process of TransformInput is killed from the moment that the first chunk has been read."""
+    running = slow_batch(deployed, "dying", max_concurrency=1)
+    package = f"{deployed.embedded.root}/tmp/ministack-lambda-{STACK}-InputMapper"
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.02):
+            listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+            for pid in [line.split()[0] for line in listed.splitlines() if package in line]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        (deployed.folder / "probe" / "dying" / "go").touch()
+        printed, messages = running.communicate(timeout=200)
+    finally:
+        ended.set()
+        killer.join()
+    assert running.returncode == 1, messages
+    result = json.loads(printed)
+    assert result["status"] == "INCOMPLETE"
+    assert result["counts"]["SUCCESS"] >= 1
+    assert result["counts"]["SUCCESS"] + result["counts"]["MISSING"] == 12
+    got = lines(deployed, "dying-results.csv")
+    assert [line["input_id"] for line in got] == [str(number) for number in range(12)]
+    assert [line["_status"] for line in got].count("MISSING") == result["counts"]["MISSING"]
+
+
+def slow_batch(deployed: Any, probe: str, max_concurrency: int = 2) -> Any:
     deployed.write(f"{probe}.csv", "id,probe,wait_for\n" + "".join(f"{n},{probe},go\n" for n in range(12)))
-    mapping = probe_mapping(deployed, max_concurrency=2)
+    mapping = probe_mapping(deployed, max_concurrency=max_concurrency)
     running = deployed.popen("run", f"{probe}.csv", "--target", PROBE_ARN, "--mapping", mapping, "--json")
     eventually((deployed.folder / "probe" / probe / "notes").exists)
     return running
