@@ -277,7 +277,7 @@ def _is_ours(pid: int) -> bool:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # a child of this process that has ended is gone only when waited for
     command = subprocess.run(  # noqa: S603
-        ["ps", "-o", "stat=,command=", "-p", str(pid)],  # noqa: S607 - POSIX, on Linux and macOS
+        ["ps", "-ww", "-o", "stat=", "-o", "args=", "-p", str(pid)],  # noqa: S607 - POSIX, on Linux and macOS
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from conftest import PROBE_ARN, eventually
+from deployed import PROBE_ARN, eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import PROBE_ARN, eventually
+from deployed import PROBE_ARN, eventually
 
 from service.local import CHECKOUT, STACK
 
@@ -259,7 +259,9 @@ def test_rows_of_a_chunk_whose_function_dies_are_missing(deployed: Any) -> None:
 
     def kill() -> None:
         while not ended.wait(0.02):
-            listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False).stdout
+            listed = subprocess.run(
+                ["ps", "-eww", "-o", "pid=", "-o", "args="], capture_output=True, text=True, check=False
+            ).stdout
             for pid in [line.split()[0] for line in listed.splitlines() if package in line]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
