@@ -8,10 +8,12 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service import stacks
-from service.local import Embedded
+
+if TYPE_CHECKING:
+    from service.local import Embedded
 
 COMMAND = str(Path(sys.executable).with_name("batch-processor"))
 PROBE_ARN = "arn:aws:lambda:us-east-1:000000000000:function:tool-probe"
