@@ -64,6 +64,11 @@ def rows_text(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
 
 
+def rate(value: float) -> str:
+    """`182 rows/s`, `3.1 rows/s`."""
+    return f"{value:.0f} rows/s" if value >= 10 else f"{value:.1f} rows/s"
+
+
 def row_list(identifiers: Iterable[str]) -> str:
     """`rows 7, 12` of row ids."""
     numbers = [identifier.removeprefix("row_").lstrip("0") or identifier for identifier in identifiers]
@@ -76,8 +81,8 @@ def summary(result: Mapping[str, Any]) -> None:
     counts = result["counts"]
     took = result["execution_time_ms"]
     style = _STYLES.get(result["status"], "bold")
-    rate = f" ({result['row_count'] / (took / 1000):.0f} rows/s)" if took and result["row_count"] else ""
-    in_time = f" in {seconds(took / 1000)}{rate}" if took is not None else ""
+    speed = f" ({rate(result['row_count'] / (took / 1000))})" if took and result["row_count"] else ""
+    in_time = f" in {seconds(took / 1000)}{speed}" if took is not None else ""
     console.print(f"[bold {style}]{result['status']}[/]  {rows_text(result['row_count'])}{in_time}")
     for status, count in counts.items():
         if count:
@@ -110,9 +115,9 @@ def status(known: Mapping[str, Any]) -> None:
     console.print(f"[bold {style}]{known['status']}[/]  {escape(known['batch_id'])}")
     count = known["row_count"]
     of = "" if count is None else f" of {count:,}"
-    rate = f", {known['rate_per_s']:.0f} rows/s" if known["rate_per_s"] else ""
+    speed = f", {rate(known['rate_per_s'])}" if known["rate_per_s"] else ""
     left = f", {seconds(known['eta_s'])} left" if known["eta_s"] is not None else ""
-    console.print(f"  rows done {known['rows_done']:,}{of}{rate}{left}")
+    console.print(f"  rows done {known['rows_done']:,}{of}{speed}{left}")
     for name, number in known["counts"].items():
         if number:
             console.print(f"  {name:<18}{number:>10,}")
@@ -225,8 +230,84 @@ class Watch:
         bad = sum(count for status, count in counts.items() if status not in ("SUCCESS", "NOT_RUN"))
         words = [f"{progress['rows_done']:,} of {row_count:,} rows"]
         if progress["rate_per_s"]:
-            words.append(f"{progress['rate_per_s']:.0f} rows/s")
+            words.append(rate(progress["rate_per_s"]))
         if progress["eta_s"] is not None:
             words.append(f"{seconds(progress['eta_s'])} left")
         words.append(f"{bad:,} failed")
         return ", ".join(words)
+
+
+def mapping_outline(checked: Mapping[str, Any]) -> None:
+    """A compiled output mapping: its fields, each with the steps that look for it, in order."""
+    console = stdout()
+    fields = checked["fields"]
+    name = f"{checked['target']}: " if checked["target"] else ""
+    if not fields:
+        found = ", then ".join(checked["methods"]) or "the output"
+        console.print(f"{escape(name)}every key of what is found is a field: {escape(found)}", emoji=False)
+        return
+    how = "each by its own steps" if checked["each_by_its_own"] else "all by the first method that finds any of them"
+    count = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
+    console.print(f"{escape(name)}{count}, {how}", emoji=False)
+    for field in fields:
+        said = [field["type"], "required" if field["required"] else None]
+        said += [None if field["default"] is None else f"default {_short(field['default'])}"]
+        options = ", ".join(word for word in said if word)
+        console.print(
+            f"  [bold]{escape(field['name'])}[/]{f'  [dim]{escape(options)}[/]' if options else ''}", emoji=False
+        )
+        for number, step in enumerate(field["steps"], 1):
+            transform = f" → {step['transform']}" if step["transform"] else ""
+            console.print(f"    {number}  {escape(_step_text(step) + transform)}", emoji=False)
+
+
+def extraction_trace(trace: Mapping[str, Any], number: int, total: int) -> None:
+    """What a mapping made of one output: each field's value, the step that found it and why others did not."""
+    console = stdout()
+    style = "green" if trace["status"] == RowStatus.SUCCESS else "red"
+    of = f"  output {number} of {total}" if total > 1 else ""
+    console.print(f"[bold {style}]{trace['status']}[/]{of}")
+    if not trace["fields"] and trace["message"]:
+        console.print(f"  {escape(trace['message'])}", emoji=False)
+    for field in trace["fields"]:
+        kind = f"  [dim]{field['type']}[/]" if field["type"] else ""
+        missing = "[red]not found, required[/]" if field["required"] else "[yellow]not found[/]"
+        value = missing if field["value"] is None else escape(_short(field["value"]))
+        default = "  [yellow]by default[/]" if field["default"] else ""
+        console.print(f"  [bold]{escape(field['name'])}[/]  {value}{kind}{default}", emoji=False)
+        for step in field["steps"]:
+            mark = "[green]✓[/]" if step["found"] else "[red]✗[/]"
+            console.print(f"    {mark} {escape(_step_text(step))}", emoji=False)
+            if step["reason"]:
+                console.print(f"      [dim]{escape(step['reason'])}[/]", emoji=False)
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    return f"{step['method']}  {step['expression']}" if step["expression"] else str(step["method"])
+
+
+def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
+    """Registered targets, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("name", "type", "version"):
+        table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
+    table.add_column("resource", overflow="fold", ratio=3)
+    table.add_column("description", overflow="ellipsis", no_wrap=True, ratio=2)
+    for target in targets:
+        said = (target["tool_name"], target["tool_type"], str(target["version"]))
+        table.add_row(*map(escape, (*said, target["resource_arn"], target["description"])))
+    _print_table(table)
+
+
+def schema_table(entries: Iterable[Mapping[str, Any]]) -> None:
+    """Versions of output schemas, one a line, with their fields."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("target", "version", "registered"):
+        table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
+    table.add_column("fields", overflow="fold")
+    for entry in entries:
+        registered = (entry["registered_at"] or "")[:19].replace("T", " ")
+        fields = entry["problem"] or ", ".join(entry["fields"] or ["every key found"])
+        fields = fields if entry["has_schema"] else "no schema: every top-level key"
+        table.add_row(*map(escape, (entry["tool_name"], str(entry["version"]), registered, fields)))
+    _print_table(table)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextvars
 import inspect
 import json
+import os
+import sys
 import threading
+import traceback
 from typing import Any
 
 _PINNED = "1.5.33"
@@ -125,12 +128,25 @@ def _patch_quiet_functions() -> None:
 
 
 def main() -> None:
-    """Serves until it is told to stop (SIGTERM)."""
+    """Serves until it is told to stop (SIGTERM); its data are written by then.
+
+    It ends at once: Python would first wait for the thread of every call that is under way.
+    """
     threading.stack_size(512 * 1024)  # a thread for each row in flight
     patch()
     from ministack.app import main as serve  # noqa: PLC0415
 
-    serve()
+    code: Any = 1
+    try:
+        serve()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # noqa: BLE001 - whatever it was, it is printed and the process ends with 1
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

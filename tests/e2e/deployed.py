@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -44,8 +45,10 @@ class Deployed:
         )
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
+        """A command that goes on; a Ctrl-C reaches it even where the tests were started with it ignored."""
         return subprocess.Popen(
             [COMMAND, *words],
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads yet
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,21 @@ def test_results_survive_a_restart(deployed: Any) -> None:
     assert again.returncode == 1
     assert json.loads(again.stdout)["counts"] == result["counts"]
     assert (deployed.folder / "kept-again.csv").read_bytes() == (deployed.folder / "kept-first.csv").read_bytes()
+
+
+def test_a_stop_in_mid_batch_is_quick_and_the_batch_says_so(deployed: Any) -> None:
+    deployed.write("cut.csv", "id,probe,wait_for\n1,cut,never\n")
+    running = deployed.popen("run", "cut.csv", "--target", PROBE_ARN, "--json")
+    eventually((deployed.folder / "probe" / "cut" / "notes").exists)
+    began = time.monotonic()
+    assert deployed.json("local", "stop")["was_running"] is True
+    assert time.monotonic() - began < 30  # the call itself would take a minute
+    running.communicate(timeout=60)
+    assert running.returncode == 3
+    assert deployed.json("local", "start")["running"] is True
+    status = deployed.json("status", "last")
+    assert (status["status"], status["counts"]["NOT_RUN"]) == ("FAILED", 1)
+    assert "restarted" in status["errors"][0]["message"]
 
 
 def test_commands_find_a_batch_by_prefix_and_say_when_there_is_none(deployed: Any) -> None:
