@@ -50,7 +50,9 @@ endif
 PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	-c constraints.txt $(WHEELS) --target "$(ARTIFACTS_DIR)"
 PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
-LOCAL_ONLY := cli client display embedded local queries stacks
+# referencing needs typing-extensions up to Python 3.12: the embedded stack's functions may run there.
+JSONSCHEMA := jsonschema jsonschema-specifications referencing rpds-py attrs typing-extensions
+LOCAL_ONLY := cli cli_common cli_registry client display embedded local queries remap schemas stacks target_files traces
 
 define package
 	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"
@@ -62,10 +64,10 @@ define package
 endef
 
 build-PrepareBatchFunction:
-	$(call package,prepare_batch,$(PYDANTIC) pynamodb jmespath google-re2)
+	$(call package,prepare_batch,$(sort $(PYDANTIC) $(JSONSCHEMA)) pynamodb jmespath google-re2)
 
 build-InputMapperFunction:
-	$(call package,transform_input,)
+	$(call package,transform_input,$(JSONSCHEMA) jmespath google-re2)
 
 build-OutputWriterFunction:
 	$(call package,write_result,jmespath google-re2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from service import objects, source, targets
 from service.errors import BatchRefused, Problem
+from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
 from service.mapping import compile_input_mapping
 from service.models import split_s3_uri
@@ -69,6 +70,7 @@ class Checked:
     """What the checks found out."""
 
     target: ResolvedTarget
+    input_schema: dict[str, Any] | None
     output: OutputPlan
     location: tuple[str, str]
     opened: Opened
@@ -81,11 +83,14 @@ def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem
     problems = _Problems(given)
     named = parsed.target.name and all(problem.path != "target.name" for problem in given)
     target = problems.of(lambda: targets.resolve(app, parsed.target)) if named else None
+    schema = problems.of(lambda: _input_schema(target)) if target else None
     output = problems.of(lambda: _output_plan(parsed, target))
     location = problems.of(lambda: _output_location(app, parsed, execution_name))
     found = problems.of(lambda: _find_source(app, parsed)) if split_s3_uri(parsed.csv_s3_uri) else None
     opened = problems.of(lambda: _open_source(app, parsed, found)) if found else None
     fields = problems.of(lambda: compile_input_mapping(parsed.input_mapping, opened.columns)) if opened else None
+    if fields:
+        problems.of(lambda: check_required(schema, fields.names))
     if opened and problems.found:
         problems.of(lambda: _look_through(opened))
     problems.raise_any()
@@ -94,7 +99,13 @@ def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem
     layout = Layout(parsed.execution_config, target, fields)
     chunks = problems.of(lambda: layout.chunks(opened.records, opened.columns))
     problems.raise_any()
-    return Checked(target, output, location, opened, layout, chunks or [])
+    return Checked(target, schema, output, location, opened, layout, chunks or [])
+
+
+def _input_schema(target: ResolvedTarget) -> dict[str, Any] | None:
+    """The schema with which the target is registered, if it is, once it is known to compile."""
+    compile_input_schema(target.input_schema)
+    return target.input_schema
 
 
 def _look_through(opened: Opened) -> None:

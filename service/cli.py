@@ -11,56 +11,31 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
-from service import batches, client, display, stacks
-from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
+from service import batches, cli_registry, client, display, stacks
+from service.cli_common import Commands, common, open_stack
+from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.models import FAILURES, OPEN, split_s3_uri
+from service.table import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 USAGE, COULD_NOT_RUN, INTERRUPTED = 2, 3, 130
-_LATER = ("check", "rerun", "remap", "report", "ui", "schema", "tool", "mcp")
+_LATER = ("check", "rerun", "report", "ui", "mcp")
 _SHOWN = 50  # rows at a terminal without --limit
 _STATUSES = (*(status.value for status in FAILURES), "UNKNOWN")
 
 
-class _Commands(click.Group):
-    """A group that answers an unknown name with the nearest known one, and names what is not built yet."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        name = args[0]
-        if name in _LATER and self.get_command(ctx, name) is None:
-            raise click.UsageError(f"`{name}` is not available yet")
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            raise click.UsageError(f"there is no command `{name}`; {nearest(name, self.list_commands(ctx))}")
-        return super().resolve_command(ctx, args)
-
-
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--stack and --json, which every command has."""
-    named = click.option("--stack", "stack_name", metavar="NAME", help="A stack on AWS; without it the embedded one.")
-    as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
-    return named(as_json(command))
-
-
-def _stack(name: str | None, *, start: bool = False) -> stacks.Stack:
-    """The stack a command speaks to, named on stderr."""
-    wanted = stacks.chosen(name)
-    if wanted is not None:
-        stack = stacks.on_aws(wanted)
-    else:
-        local = stacks.local_stack()
-        if start:
-            local.start(display.tell)
-        stack = stacks.embedded(local)
-    display.stderr().print(f"[dim]{escape(stack.label)}[/]")
-    return stack
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands, later=_LATER, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="batch-processor")
 def cli() -> None:
     """Run a CSV, row by row, through a tool (Lambda) or an agent (Step Functions), and get a CSV back."""
+
+
+cli.add_command(cli_registry.schema)
+cli.add_command(cli_registry.tool)
 
 
 @cli.command()
@@ -71,7 +46,7 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
-@_common
+@common
 def run(  # noqa: PLR0913 - one argument per option
     csv: str,
     target: str,
@@ -84,16 +59,16 @@ def run(  # noqa: PLR0913 - one argument per option
     yes: bool,  # noqa: ARG001 - accepted for scripts: there is nothing to ask
     as_json: bool,
 ) -> int:
-    r"""Run every row of CSV (a file or s3://…) through a target and fetch the results.
+    """Run every row of CSV (a file or s3://…) through a target and fetch the results.
 
     \b
     batch-processor run reviews.csv --target sentiment
     batch-processor run s3://bucket/in.csv --target my-agent --mapping my.yaml --limit 20
-    """
+    """  # noqa: D301 - \b is click's mark for lines that are kept as they are
     given = client.read_mapping(mapping) if mapping else {}
     path = None if csv.startswith("s3://") else _readable(csv)
     destination = output or _default_output(csv)
-    stack = _stack(stack_name, start=True)
+    stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
     if limit is not None:
         given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}
@@ -166,13 +141,13 @@ def _report(result: dict[str, Any], saved: str | None, *, as_json: bool) -> None
 @cli.command()
 @click.argument("batch")
 @click.option("--follow", is_flag=True, help="Show progress until the batch has ended.")
-@_common
+@common
 def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -> int:
     """Show one batch: progress, counts, errors by cause, what to do next.
 
     BATCH is a full id, a unique prefix, or `last`.
     """
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     record = client.find(stack, batch)
     if follow and batches.refreshed(stack.app, record).status in OPEN:
         _followed(stack, record.batch_id, record.execution_arn)
@@ -187,10 +162,10 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
 
 @cli.command("batches")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
-@_common
+@common
 def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
     """List batches, the newest first."""
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     entries = (client.listed(record) for record in islice(stack.app.records.newest(), limit))
     if as_json:
         for entry in entries:
@@ -205,12 +180,12 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
 @click.option("--status", "row_status", type=click.Choice(_STATUSES), help="Only rows of this status.")
 @click.option("--error", metavar="TYPE", help="Only rows whose error is of this type (EchoFailure, States.Timeout, …).")
 @click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
-@_common
+@common
 def failed(  # noqa: PLR0913 - one argument per option
     batch: str, row_status: str | None, error: str | None, limit: int | None, stack_name: str | None, *, as_json: bool
 ) -> int:
     """Show the rows of a batch that did not succeed, by status, with their causes."""
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     record = client.find(stack, batch)
     from service import queries  # noqa: PLC0415 - brings PynamoDB
 
@@ -224,7 +199,7 @@ def failed(  # noqa: PLR0913 - one argument per option
 @click.option("--until", metavar="SPAN|TIME", help="The same; now without it.")
 @click.option("--status", "row_status", type=click.Choice(["SUCCESS", *_STATUSES]), help="Only rows of this status.")
 @click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
-@_common
+@common
 def results(  # noqa: PLR0913 - one argument per option
     batch: str | None,
     since: str | None,
@@ -237,7 +212,7 @@ def results(  # noqa: PLR0913 - one argument per option
 ) -> int:
     """Show stored results: of one batch in row order, or of all batches in the order of time."""
     first, last = _moment("--since", since), _moment("--until", until)
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     from service import queries  # noqa: PLC0415 - brings PynamoDB
 
     if batch is not None:
@@ -274,11 +249,15 @@ def _show_rows(rows: Iterator[dict[str, Any]], limit: int | None, *, as_json: bo
 @click.argument("batch")
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
-@_common
+@common
 def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool) -> int:
     """Make the CSV of a batch again from its stored results."""
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     record = client.find(stack, batch)
+    return _csv_again(stack, record, output, raw_cells=raw_cells, as_json=as_json)
+
+
+def _csv_again(stack: stacks.Stack, record: Any, output: str | None, *, raw_cells: bool, as_json: bool) -> int:
     destination = output or f"{Path((record.source or {}).get('uri') or 'batch').stem}-results.csv"
     place = _s3_place(destination)
     result = client.aggregate(stack, record.batch_id, place, raw_cells=raw_cells)
@@ -291,12 +270,67 @@ def _limit_of(record: Any) -> int | None:
     return int(record.rows_to_run) if record.stop_reason == "limit" else None
 
 
+@cli.command("remap")
+@click.argument("batch")
+@click.option("--mapping", required=True, type=click.Path(path_type=Path), help="YAML or JSON: output_mapping, csv.")
+@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
+@click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
+@common
+def remap_batch(  # noqa: PLR0913 - one argument per option
+    batch: str, mapping: Path, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool
+) -> int:
+    """Extract the fields of a batch again from its stored outputs, calling no target, and make its CSV."""
+    given = client.read_mapping(mapping)
+    stack = open_stack(stack_name)
+    record = client.find(stack, batch)
+    _s3_place(output or "")  # refused before anything is written
+    from service import remap  # noqa: PLC0415 - brings pydantic
+
+    order = remap.check(stack.app, record, given)
+    if aside := [key for key in remap.LEFT_ASIDE if given.get(key)]:
+        display.tell(f"left aside, since no row is run: {', '.join(aside)}")
+    try:
+        tally = remap.remap(stack.app, order, _tenths(int(order.record.row_count or 0)))
+    except (KeyboardInterrupt, BotoCoreError, ClientError):
+        display.tell("Not complete: some results have new fields, others their old ones. The same command finishes it.")
+        raise
+    _tell_fates(tally.counts, tally.row_ids)
+    code = _csv_again(stack, order.record, output, raw_cells=raw_cells, as_json=as_json)
+    return code or int(tally.counts[remap.Fate.OVERTAKEN] > 0)
+
+
+def _tenths(total: int) -> Callable[[int], None]:
+    """Says on stderr how many rows are read again, at every tenth of them."""
+    told = 0
+
+    def show(done: int) -> None:
+        nonlocal told
+        if done * 10 // max(1, total) > told:
+            told = done * 10 // max(1, total)
+            display.tell(f"read again {done:,} of {display.rows_text(total)}")
+
+    return show
+
+
+def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> None:
+    """What a remap did, and the rows that it could do nothing for."""
+    display.tell(f"{display.rows_text(counts['changed'])} changed, {counts['same']:,} as before")
+    left = {
+        "lacking": "left as before, new columns empty, for the output is not stored (not kept, gone, unreadable)",
+        "overtaken": "left alone, for they were changed or expired meanwhile (give the same command again)",
+    }
+    for fate, said in left.items():
+        if counts[fate]:
+            more = ", …" if counts[fate] > len(row_ids[fate]) else ""
+            display.tell(f"{said}: {display.rows_text(counts[fate])} ({display.row_list(row_ids[fate])}{more})")
+
+
 @cli.command()
 @click.argument("batch")
-@_common
+@common
 def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
-    stack = _stack(stack_name)
+    stack = open_stack(stack_name)
     record = batches.stop(stack.app, client.find(stack, batch).batch_id)
     known = client.status_of(stack, record)
     if as_json:
@@ -307,7 +341,7 @@ def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     return 0
 
 
-@cli.group(cls=_Commands)
+@cli.group(cls=Commands)
 def local() -> None:
     """The embedded stack: the whole application on this machine."""
 
@@ -375,7 +409,7 @@ def main() -> None:
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except (BatchProcessorError, BotoCoreError, ClientError) as error:
+    except (BatchProcessorError, BotoCoreError, ClientError, TableError) as error:
         _complain(error)
         sys.exit(_exit_code(error))
     sys.exit(code if isinstance(code, int) else 0)

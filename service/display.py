@@ -291,8 +291,8 @@ def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("name", "type", "version"):
         table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
-    table.add_column("resource", overflow="fold", ratio=3)
-    table.add_column("description", overflow="ellipsis", no_wrap=True, ratio=2)
+    table.add_column("resource", no_wrap=True)
+    table.add_column("description", overflow="ellipsis", no_wrap=True)
     for target in targets:
         said = (target["tool_name"], target["tool_type"], str(target["version"]))
         table.add_row(*map(escape, (*said, target["resource_arn"], target["description"])))

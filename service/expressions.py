@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 from jmespath import exceptions, functions, parser
 
 from service.errors import nearest
-from service.interpreter import INTERPRETER, Functions, Node, Regex
+from service.functions import FUNCTIONS, Pattern, PatternFault, compile_regex
+from service.interpreter import Node, runnable
 
 # Every fault that a JMESPath function or comparison can raise on a JSON value; what is not here is a fault of ours.
 _RUN_TIME_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
@@ -31,15 +32,21 @@ class ExpressionFault(Exception):
 class Expression:
     """A compiled expression; `names` are the fields of the root with which its paths begin."""
 
-    __slots__ = ("_tree", "names", "text")
+    __slots__ = ("_run", "_tree", "names", "text")
 
     def __init__(self, text: str, tree: Node) -> None:
         self.text = text
         self.names = frozenset(_root_names(tree))
         self._tree = tree
+        self._run = runnable(tree)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
+
+    def parsed(self, text: str, pattern: Pattern) -> Expression:
+        """The expression of `text`, which applies a pattern to what this one finds."""
+        literal = {"type": "literal", "children": [], "value": pattern}
+        return Expression(text, {"type": "function_expression", "children": [self._tree, literal], "value": "parse"})
 
     def find(self, value: Any) -> Any:
         """The value found, or None when there is none or a function refused what it was given."""
@@ -48,7 +55,7 @@ class Expression:
     def search(self, value: Any) -> tuple[Any, str | None]:
         """The value found and, when a function refused what it was given, why; never raises on a JSON value."""
         try:
-            return INTERPRETER.visit(self._tree, value), None
+            return self._run(value), None
         except exceptions.JMESPathTypeError as fault:
             wanted = " or ".join(fault.expected_types)
             given = functions.TYPES_MAP.get(fault.actual_type, fault.actual_type)
@@ -79,11 +86,13 @@ def compile_expression(text: str) -> Expression:
 
 
 @lru_cache(maxsize=512)
-def compile_pattern(regex: str, field: str = "content") -> Expression:
-    """The expression that applies a bare regular expression to one field; raises ExpressionFault."""
-    literal = {"type": "literal", "children": [], "value": _compiled(regex, regex, 0)}
-    subject = {"type": "field", "children": [], "value": field}
-    return Expression(regex, {"type": "function_expression", "children": [subject, literal], "value": "parse"})
+def compile_pattern(regex: str, subject: Expression | None = None, group: int | str | None = None) -> Expression:
+    """A bare regular expression applied to what `subject` finds, or to `content`; raises ExpressionFault.
+
+    `group` is a group's number or name; without it, the first group, or the whole match where there is none.
+    """
+    source = subject or compile_expression("content")
+    return source.parsed(regex, _pattern(regex, regex, 0, group))
 
 
 def _reason(text: str, fault: exceptions.ParseError) -> str:
@@ -106,23 +115,13 @@ def _reason(text: str, fault: exceptions.ParseError) -> str:
     return f"`{at}` is not expected here{hint}"
 
 
-def _compiled(regex: str, text: str, position: int) -> Regex:
-    """RE2's compiled form, which runs in time linear in the text; `position` is where `regex` stands in `text`."""
-    import re2  # noqa: PLC0415 - 7 ms of a cold start, only where a mapping uses a regular expression
-
-    options = re2.Options()
-    options.log_errors = False
+def _pattern(regex: str, text: str, position: int, group: int | str | None = None) -> Pattern:
+    """What a regular expression finds; `position` is where it stands in the expression `text`."""
     try:
-        compiled: Regex = re2.compile(regex.encode("utf-8", "replace"), options)
-    except re2.error as fault:
-        reason = fault.args[0].decode("utf-8", "replace") if isinstance(fault.args[0], bytes) else str(fault)
-        fragment = reason.rpartition(": ")[2]
-        place = text.find(fragment, position) if fragment else -1
-        hint = "; regular expressions here run in linear time, without look-around and back-references"
-        raise ExpressionFault(
-            text, position if place < 0 else place, f"the regular expression is not supported: {reason}{hint}"
-        ) from None
-    return compiled
+        return compile_regex(regex, group)
+    except PatternFault as fault:
+        place = text.find(fault.fragment, position) if fault.fragment else -1
+        raise ExpressionFault(text, position if place < 0 else place, fault.reason) from None
 
 
 class _Parser(parser.Parser):  # type: ignore[misc]  # jmespath has no types
@@ -166,15 +165,13 @@ class _Check:
                 self._refuse(node, "a slice cannot have the step 0")
             return node
         children = [self.node(child) for child in node["children"]]
-        if kind in _STEPPING:
-            children[0] = {"type": "opened", "children": [children[0]]}
         return {**node, "children": children}
 
     def _call(self, node: Node) -> Node:
         name, arguments = node["value"], list(node["children"])
-        signature = Functions.FUNCTION_TABLE.get(name, {}).get("signature")
+        signature = FUNCTIONS.FUNCTION_TABLE.get(name, {}).get("signature")
         if signature is None:
-            self._refuse(node, f"there is no function {name}(): {nearest(name, Functions.FUNCTION_TABLE)}")
+            self._refuse(node, f"there is no function {name}(): {nearest(name, FUNCTIONS.FUNCTION_TABLE)}")
         if name in _ON_CURRENT and len(arguments) == len(signature) - 1:
             arguments.insert(0, {"type": "current", "children": []})
         self._check_count(node, len(arguments), signature)
@@ -204,7 +201,7 @@ class _Check:
     def _pattern(self, call: Node, argument: Node) -> Node:
         if argument["type"] != "literal" or not isinstance(argument["value"], str):
             self._refuse(call, "parse() needs its regular expression as text in single quotes, not computed")
-        return {**argument, "value": _compiled(argument["value"], self.text, argument["position"] + 1)}
+        return {**argument, "value": _pattern(argument["value"], self.text, argument["position"] + 1)}
 
     def _refuse(self, node: Node, reason: str) -> NoReturn:
         raise ExpressionFault(self.text, node.get("position", 0), reason)
@@ -212,7 +209,7 @@ class _Check:
 
 _ON_CURRENT = frozenset({"parse", "parse_text"})
 _STEPPING = frozenset({"projection", "value_projection", "filter_projection", "flatten"})
-_FIRST_ONLY = _STEPPING | {"opened", "subexpression", "pipe", "index_expression"}
+_FIRST_ONLY = _STEPPING | {"subexpression", "pipe", "index_expression"}
 
 
 def _root_names(node: Node) -> set[str]:

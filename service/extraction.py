@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.messages import Reading
-from service.methods import METHODS, Field, Found, Method
+from service.methods import FINDERS, Field, Found, Method
 from service.texts import parse_text
-from service.values import coerced, described, listed, named, settled, transformed
+from service.values import coerced, described, formatted, listed, named, settled, transformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,15 +73,16 @@ def _by_method(plan: OutputPlan, reading: Reading) -> Extraction:
     """The fields of the first method that finds at least one of them."""
     failures = []
     for method in plan.methods:
-        found = METHODS[method.name](method, reading)
+        found = FINDERS[method.name](method, reading)
         values, reasons = _values(method, found) if found.roots else ({}, [found.reason])
-        missing = [one.name for one in method.fields if one.required and _missing(one, values)]
+        missing = [name for name in method.required if values.get(name) is None]
         if missing:
             reasons = [f"the required field {missing[0]!r} is not there", *(reasons or [found.there])]
         elif any(value is not None for value in values.values()):
-            filled = {one.name: one.default for one in method.fields if values.get(one.name) is None}
-            empty = dict.fromkeys(plan.columns or ())
-            return Extraction({**empty, **values, **filled}, method.label)
+            for name, default in method.defaults:
+                if values.get(name) is None:
+                    values[name] = default
+            return Extraction({**dict.fromkeys(plan.columns or ()), **values}, method.label)
         failures.append(_failure(method, reasons))
     return Extraction({}, None, tuple(failures))
 
@@ -90,22 +91,26 @@ def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
     """Each field by the first of its own methods that finds it."""
     fields: dict[str, Any] = {}
     winners: dict[str, None] = {}
+    looked: dict[str, Found] = {}  # one look for all fields that are sought by the same method and tool
     failures, missing = [], False
-    for chain in chains:
-        name = chain.field.name
-        fields[name] = chain.field.default
+    for field, methods in chains:
+        fields[field.name] = field.default
         tried = []
-        for method in chain.methods:
-            found = METHODS[method.name](method, reading)
-            values, reasons = _values(method, found) if found.roots else ({}, [found.reason])
-            if values.get(name) is not None:
-                fields[name] = values[name]
+        for method in methods:
+            found = looked.get(method.label)
+            if found is None:
+                found = FINDERS[method.name](method, reading)
+                if method.is_fixed:
+                    looked[method.label] = found
+            value = _value(method.fields[0], found)[0] if found.roots else None
+            if value is not None:
+                fields[field.name] = value
                 winners[method.label] = None
                 break
-            tried.append(_failure(method, reasons))
+            tried.append(_failure(method, _values(method, found)[1] if found.roots else [found.reason]))
         else:
-            failures.append(f"{name}: {', '.join(tried)}")
-            missing = missing or (chain.field.required and chain.field.default is None)
+            failures.append(f"{field.name}: {', '.join(tried)}")
+            missing = missing or (field.required and field.default is None)
     if not winners or missing:
         return Extraction(fields if winners else {}, None, tuple(failures))
     return Extraction(fields, "+".join(winners))
@@ -153,36 +158,32 @@ def _all_keys(method: Method, found: Found) -> tuple[dict[str, Any], list[str]]:
 
 def _value(one: Field, found: Found) -> tuple[Any, str | None]:
     """One field's value, transformed, coerced and fresh, or None with the reason when there is one to tell."""
-    value, told = None, None
-    for root in _roots(one, found):
+    told = None
+    for root in found.roots if one.expression is not None and len(found.roots) == 1 else _roots(one, found):
         if one.expression is None:
             value, reason = named(parse_text(root) if one.transform == "parse_text" else root, one.name), None
         else:
             value, reason = one.expression.search(root)
-        value = None if isinstance(value, float) and not math.isfinite(value) else value
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
         if value is not None and one.transform is not None:
             value, reason = _transformed(one, value)
         if value is not None and one.kind is not None:
             value, reason = coerced(one.kind, value)
-        value = settled(value)
+        if value is not None and one.form is not None:
+            value, reason = formatted(one.form, value)
         if value is not None:
-            return value, None
+            return settled(value), None
         told = told or reason
-    return value, told
+    return None, told
 
 
 def _roots(one: Field, found: Found) -> Sequence[Any]:
     """Where to look: the roots that have a name with which the expression begins, so that `a || 'x'` cannot miss a."""
     if one.expression is None:
         return found.objects
-    if len(found.roots) == 1:
-        return found.roots
     names = one.expression.names
     return [root for root in found.roots if isinstance(root, dict) and not names.isdisjoint(root)] or found.roots
-
-
-def _missing(one: Field, values: dict[str, Any]) -> bool:
-    return values.get(one.name) is None and one.default is None
 
 
 def _failure(method: Method, reasons: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from service import source
-from service.mapping import RowNotMapped
+from service.conversions import RowNotMapped
 from service.rows import ROW_BYTES, travelling, wire_bytes
 
 if TYPE_CHECKING:

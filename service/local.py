@@ -216,22 +216,23 @@ class Embedded:
                 client.update_time_to_live(TableName=table, TimeToLiveSpecification=setting)
 
     def _register_examples(self) -> None:
+        """Each example as it is now; one that was registered once stays as people have registered it since."""
         from service.registry import RegisteredTarget  # noqa: PLC0415 - brings PynamoDB
         from service.stacks import embedded_app  # noqa: PLC0415
 
         registry = embedded_app(self).registry
         arns = self.outputs(EXAMPLES_STACK)
-        for target in yaml.safe_load((CHECKOUT / "examples" / "targets.yaml").read_text())["targets"]:
-            registry.register(
-                RegisteredTarget(
-                    target["name"],
-                    target["tool_type"],
-                    arns[f"{target['resource']}Arn"],
-                    target["description"],
-                    target.get("input_schema"),
-                    target.get("output_schema"),
-                )
+        for given in yaml.safe_load((CHECKOUT / "examples" / "targets.yaml").read_text())["targets"]:
+            target = RegisteredTarget(
+                given["name"],
+                given["tool_type"],
+                arns[f"{given['resource']}Arn"],
+                given["description"],
+                given.get("input_schema"),
+                given.get("output_schema"),
             )
+            if not registry.knows(target):
+                registry.register(target)
 
     def stop(self) -> bool:
         """Stops the local AWS so that its data are written; whether it was running."""

@@ -1,52 +1,42 @@
-"""What agents and tools write, whoever made them: envelopes, messages, tool calls and their results."""
+"""What agents and tools write, whoever made them: envelopes, messages, and what the model said last."""
 
 from __future__ import annotations
 
 import json
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from service.texts import opened, text_of
+from service.blocks import MAX_DEPTH, ToolCall, ToolResult, collect, content_of, is_error, plain, text_under
+from service.texts import embedded, opened, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+_Value = TypeVar("_Value")
 
 # An envelope inside an envelope: Lambda's answer, a proxy response in it, a tool result in that; no output has more.
 _MAX_ENVELOPES = 5
-# Keys under which messages, their blocks and their calls are kept; nothing else of an output is searched.
-_CALL_HOLDERS = frozenset({"tool_calls", "function_calls", "function_call"})
-_HOLDERS = _CALL_HOLDERS | {"messages", "message", "choices", "output", "content", "tool_results"}
-# messages > message > content > block; the rest is room for wrappers.
-_MAX_DEPTH = 16
 # An envelope's key, and the keys of which one must stand beside it: a field called `body` alone is no envelope.
 _ENVELOPES = {
-    "Output": frozenset({"ExecutionArn", "StateMachineArn", "Status"}),
-    "Payload": frozenset({"StatusCode", "ExecutedVersion"}),
-    "body": frozenset({"statusCode"}),
+    "Output": frozenset({"ExecutionArn", "StateMachineArn", "Status"}),  # startExecution.sync, and DescribeExecution
+    "output": frozenset({"executionArn", "stateMachineArn"}),
+    "Payload": frozenset({"StatusCode", "ExecutedVersion"}),  # lambda:invoke
+    "body": frozenset({"statusCode"}),  # a Lambda proxy response
+    "Body": frozenset({"ContentType"}),  # bedrock:invokeModel
+    "ResponseBody": frozenset({"StatusCode"}),  # http:invoke
 }
 _NO_ENVELOPE = object()
-_MODEL_ROLES = frozenset({"assistant", "model", "ai"})
-_RESULT_TYPES = frozenset({"tool_result", "function_call_output", "tool"})
-# The id that joins a result to its call, wherever it stands, and the tool's name.
-_IDS = ("tool_use_id", "tool_call_id", "toolUseId", "call_id", "id")
-_NAMES = ("name", "tool_name", "tool")
+_MODEL_ROLES = frozenset({"assistant", "model", "ai", "AIMessageChunk"})
 
 
-class ToolCall(NamedTuple):
-    """One call of a tool: its arguments, opened when they are JSON in a text."""
+class _Once(Generic[_Value]):
+    """A property that is worked out once, without the lock that functools.cached_property takes each time."""
 
-    id: str | None
-    name: str | None
-    arguments: Any
+    def __init__(self, work: Callable[[Any], _Value]) -> None:
+        self._work, self._name, self.__doc__ = work, work.__name__, work.__doc__
 
-
-class ToolResult(NamedTuple):
-    """One answer of a tool; `name` is the tool's, from the result itself or from the call that it answers."""
-
-    id: str | None
-    name: str | None
-    content: Any
-    is_error: bool = False
+    def __get__(self, reading: Any, _owner: Any = None) -> _Value:
+        value = reading.__dict__[self._name] = self._work(reading)
+        return value
 
 
 class Reading:
@@ -55,12 +45,12 @@ class Reading:
     def __init__(self, output: Any) -> None:
         self.output = output
 
-    @cached_property
+    @_Once
     def views(self) -> tuple[Any, ...]:
         """The output opened, what its envelopes hold before it, and the JSON of the last message after it."""
         return self._layers if self.spoken is None else (*self._layers, self.spoken)
 
-    @cached_property
+    @_Once
     def _layers(self) -> tuple[Any, ...]:
         view = opened(self.output)
         found = [view]
@@ -72,37 +62,56 @@ class Reading:
             found.insert(0, view)
         return tuple(found)
 
-    @cached_property
+    @_Once
+    def text(self) -> str | None:
+        """The last text of the model, or the whole output when it is a text."""
+        found = (text for text in map(_last_text, self._layers) if text is not None)
+        return next(found, self.core if isinstance(self.core, str) else None)
+
+    @_Once
     def spoken(self) -> Any:
-        """The object or list in the last message of the model, None when there is none."""
-        return next((last for last in map(_last_message, self._layers) if last is not None), None)
+        """The object or list in the last text of the model, prose around it or not; None when there is none."""
+        if self.text is None or ("{" not in self.text and "[" not in self.text):
+            return None
+        value = opened(self.text)
+        return embedded(self.text) if isinstance(value, str) else value
 
     @property
     def core(self) -> Any:
         """The output without its envelopes."""
         return self._layers[0]
 
-    @cached_property
+    @_Once
     def failed(self) -> bool:
         """Whether the output as a whole is a tool's result that says it is an error."""
-        return any(isinstance(view, dict) and "content" in view and _is_error(view) for view in self.views)
+        return any([is_error(view) for view in self.views if isinstance(view, dict) and "content" in view])
 
-    @cached_property
-    def _found(self) -> tuple[ToolCall | ToolResult, ...]:
+    @_Once
+    def _found(self) -> list[ToolCall | ToolResult]:
+        found: list[ToolCall | ToolResult] = []
         seen: dict[int, Any] = {}
-        return tuple(found for view in reversed(self.views) for found in _walk(view, "", seen, _MAX_DEPTH))
+        for view in reversed(self.views):
+            collect(view, "", found, seen, MAX_DEPTH)
+        return found
 
-    @cached_property
+    @_Once
     def calls(self) -> tuple[ToolCall, ...]:
         """Every call of a tool that the output tells of."""
-        return tuple(found for found in self._found if isinstance(found, ToolCall))
+        return tuple([found for found in self._found if isinstance(found, ToolCall)])
 
-    @cached_property
+    @_Once
     def results(self) -> tuple[ToolResult, ...]:
         """Every result of a tool, named after its call where it bears no name itself."""
         names = {call.id: call.name for call in self.calls if call.id}
-        results = (found for found in self._found if isinstance(found, ToolResult))
-        return tuple(one if one.name else one._replace(name=names.get(one.id or "")) for one in results)
+        results = [found for found in self._found if isinstance(found, ToolResult)]
+        return tuple([_named(one, names) for one in results])
+
+
+def _named(result: ToolResult, names: dict[str, str | None]) -> ToolResult:
+    """A result with its tool's name, or that of the call whose id it answers."""
+    if result.name or result.id is None:
+        return result
+    return ToolResult(result.id, names.get(result.id), result.content, result.is_error)
 
 
 def is_empty(value: Any) -> bool:
@@ -114,15 +123,16 @@ def _inside(view: Any) -> Any:
     """What an envelope holds, which may be null; _NO_ENVELOPE when the view is none."""
     if not isinstance(view, dict):
         return _NO_ENVELOPE
-    for key, marks in _ENVELOPES.items():
-        if key in view and not marks.isdisjoint(view):
-            return _whole(view[key])
-        if len(view) == 1 and isinstance(view.get(key), str) and opened(view[key]) is not view[key]:
-            return opened(view[key])
+    if not _ENVELOPES.keys().isdisjoint(view):
+        for key, marks in _ENVELOPES.items():
+            if key in view and not marks.isdisjoint(view):
+                return _whole(view[key])
+            if len(view) == 1 and isinstance(view.get(key), str) and opened(view[key]) is not view[key]:
+                return opened(view[key])
     if isinstance(view.get("structuredContent"), dict):
         return view["structuredContent"]
     if view.get("type") == "tool_result" or ("isError" in view and isinstance(view.get("content"), list)):
-        return opened(_content(view.get("content")))
+        return opened(content_of(view.get("content")))
     answered = isinstance(view.get("messages"), list) and view.get("output") is not None
     return opened(view["output"]) if answered else _NO_ENVELOPE
 
@@ -137,87 +147,28 @@ def _whole(value: Any) -> Any:
         return opened(value)
 
 
-def _last_message(view: Any) -> Any:
-    """The object or list in the last message of the model that has text; None when that text is not JSON."""
-    messages = view.get("messages") if isinstance(view, dict) else view
-    if isinstance(view, dict) and not isinstance(messages, list):
-        answer = view.get("output")
-        choices = view.get("choices") if isinstance(view.get("choices"), list) else [answer, {"message": view}]
-        messages = [choice.get("message") for choice in choices or [] if isinstance(choice, dict)]
-    for message in reversed(messages if isinstance(messages, list) else []):
-        if isinstance(message, dict) and _text(message, ("role",)) in _MODEL_ROLES:
-            text = _content(message.get("content"))
-            if isinstance(text, str) and text.strip():
-                value = opened(text)
-                return None if isinstance(value, str) else value
-    return None
+def _messages(view: Any) -> list[Any]:
+    """The messages of a conversation or of a model's answer, in any of their forms; or the view as the only one."""
+    if isinstance(view, list):
+        return view
+    if not isinstance(view, dict):
+        return []
+    for key in ("messages", "output", "choices"):
+        if isinstance(view.get(key), list):
+            found: list[Any] = view[key]
+            return found
+    return [view, view.get("output")]
 
 
-def _walk(value: Any, holder: str, seen: dict[int, Any], depth: int) -> Iterator[ToolCall | ToolResult]:
-    """Tool calls and results in document order; what was given to a tool, or came from one, is not searched."""
-    if depth == 0 or id(value) in seen:
-        return
-    if isinstance(value, list):
-        for item in value:
-            yield from _walk(item, holder, seen, depth - 1)
-    elif isinstance(value, dict):
-        seen[id(value)] = value  # held, so that no other object gets its id
-        found = _recognised(value, holder)
-        if found is not None:
-            yield found
-            return
-        for key, inner in value.items():
-            if key in _HOLDERS:
-                yield from _walk(opened(inner) if key != "content" else inner, key, seen, depth - 1)
-
-
-def _recognised(block: dict[str, Any], holder: str) -> ToolCall | ToolResult | None:
-    """The tool call or tool result that a block is, in the forms of Anthropic, OpenAI, Bedrock and home-made agents."""
-    kind, role = _text(block, ("type",)), _text(block, ("role",))
-    if kind == "tool_use":
-        return _call(block, block)
-    if isinstance(block.get("toolUse"), dict):
-        return _call(block["toolUse"], block["toolUse"])
-    if kind == "function_call" or holder in _CALL_HOLDERS:
-        function = block.get("function")
-        return _call(block, function if isinstance(function, dict) else block)
-    if isinstance(block.get("toolResult"), dict):
-        return _result(block["toolResult"])
-    if kind in _RESULT_TYPES or holder == "tool_results":
-        return _result(block)
-    # Some agents keep whole result blocks in a message of the role `tool`: those are found one by one.
-    content = block.get("content")
-    blocks = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
-    holds = any("toolResult" in one or one.get("type") == "tool_result" for one in blocks)
-    return _result(block) if role in {"tool", "function"} and not holds else None
-
-
-def _call(block: dict[str, Any], function: dict[str, Any]) -> ToolCall:
-    arguments = next((function[key] for key in ("input", "arguments", "args") if key in function), None)
-    return ToolCall(_text(block, _IDS), _text(function, _NAMES), opened(arguments))
-
-
-def _result(block: dict[str, Any]) -> ToolResult:
-    content = next((block[key] for key in ("content", "output", "result") if key in block), None)
-    error = _is_error(block) or block.get("status") == "error"
-    return ToolResult(_text(block, _IDS), _text(block, _NAMES), _content(content), error)
-
-
-def _text(block: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """The first of these keys that is a text with something in it."""
-    return next((block[key] for key in keys if isinstance(block.get(key), str) and block[key]), None)
-
-
-def _is_error(block: dict[str, Any]) -> bool:
-    return block.get("is_error") is True or block.get("isError") is True
-
-
-def _content(content: Any) -> Any:
-    """A content without its blocks: the text of text blocks, the object of a `json` block, else the content itself."""
-    if not isinstance(content, list):
-        return content
-    objects = [block["json"] for block in content if isinstance(block, dict) and set(block) == {"json"}]
-    if objects:
-        return objects[0] if len(objects) == 1 else objects
-    text = text_of(content)
-    return content if text is None else text
+def _last_text(view: Any) -> str | None:
+    """The last text that the model wrote; None when it wrote none."""
+    for item in reversed(_messages(view)):
+        inner = item.get("message") if isinstance(item, dict) else None
+        message = inner if isinstance(inner, dict) else item
+        if isinstance(message, dict):
+            message = plain(message)
+            if text_under(message, ("role", "type")) in _MODEL_ROLES:
+                text = text_of(message.get("content"))
+                if text is not None and text.strip():
+                    return text
+    return text_under(view, ("output_text",)) if isinstance(view, dict) else None

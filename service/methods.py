@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.messages import is_empty
@@ -9,10 +11,13 @@ from service.texts import stepped
 from service.values import described, listed, named, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.expressions import Expression
     from service.messages import Reading
+    from service.values import Form
+
+LAST_TEXT = "the model's last text"
 
 
 class Field(NamedTuple):
@@ -24,20 +29,37 @@ class Field(NamedTuple):
     default: Any = None
     required: bool = False
     kind: str | None = None
+    form: Form | None = None
 
 
-class Method(NamedTuple):
-    """One way to find fields; without `fields` it gives every key of what it finds."""
+@dataclass(frozen=True)
+class Method:
+    """One way to find fields; without `fields` it gives every key of what it finds.
+
+    `label` is the method and its tool, for results and messages; `required` are the fields that have no default and
+    must be there, `defaults` what stands for the others where nothing is found.
+    """
 
     name: str
     tool_name: str | None = None
     fields: tuple[Field, ...] = ()
     transform: str | None = None
+    label: str = dataclass_field(init=False)
+    required: tuple[str, ...] = dataclass_field(init=False)
+    defaults: tuple[tuple[str, Any], ...] = dataclass_field(init=False)
+
+    def __post_init__(self) -> None:
+        label = f"{self.name}({self.tool_name})" if self.tool_name else self.name
+        object.__setattr__(self, "label", label)
+        required = tuple(one.name for one in self.fields if one.required and one.default is None)
+        object.__setattr__(self, "required", required)
+        defaults = tuple((one.name, one.default) for one in self.fields if one.default is not None)
+        object.__setattr__(self, "defaults", defaults)
 
     @property
-    def label(self) -> str:
-        """The method and its tool, for results and messages."""
-        return f"{self.name}({self.tool_name})" if self.tool_name else self.name
+    def is_fixed(self) -> bool:
+        """Whether what it looks at does not depend on the fields that are wanted."""
+        return self.name != "structured_output" or self.tool_name is not None
 
 
 class Found(NamedTuple):
@@ -71,22 +93,29 @@ def _tool_result(method: Method, reading: Reading) -> Found:
 
 def _structured_output(method: Method, reading: Reading) -> Found:
     """The structured object: a tool call's arguments, a `structured_output`, a tool result that is an object."""
-    calls = [one.arguments for one in reversed(reading.calls) if _is_tool(one.name, method.tool_name)]
-    own = [stepped(view.get("structured_output")) for view in reading.views if isinstance(view, dict)]
-    results = [
-        stepped(one.content)
-        for one in reversed(reading.results)
-        if not one.is_error and (one.name is None or _is_tool(one.name, method.tool_name))
-    ]
-    # A call of the named tool is the answer; without a name, any tool's call comes after what calls itself the answer.
-    ordered = [*calls, *own, *results] if method.tool_name else [*own, *calls, *results]
-    objects = [value for value in ordered if isinstance(value, dict) and value]
-    if not objects:
+    objects = _structured(method, reading)
+    chosen = next(objects, None)
+    if chosen is None:
         return Found(reason=_nothing("structured output", method, reading, (one.name for one in reading.calls)))
-    chosen = objects[0]
     if not method.tool_name:
-        chosen = next((value for value in objects if any(_may_hold(one, value) for one in method.fields)), chosen)
+        held = (value for value in (chosen, *objects) if any(_may_hold(one, value) for one in method.fields))
+        chosen = next(held, chosen)
     return Found((chosen, {"structured_output": chosen}), (chosen,), "the structured output", chosen)
+
+
+def _structured(method: Method, reading: Reading) -> Iterator[dict[str, Any]]:
+    """Every object that may be the answer, the likeliest first."""
+    calls = (one.arguments for one in reversed(reading.calls) if _is_tool(one.name, method.tool_name))
+    views = [view for view in reading.views if isinstance(view, dict)]
+    own = (stepped(view.get(key)) for view in views for key in ("structured_output", "structured_response"))
+    # A call of the named tool is the answer; without a name, any tool's call comes after what calls itself the answer.
+    for values in (calls, own) if method.tool_name else (own, calls):
+        yield from (value for value in values if isinstance(value, dict) and value)
+    for one in reversed(reading.results):
+        if not one.is_error and (one.name is None or _is_tool(one.name, method.tool_name)):
+            value = stepped(one.content)
+            if isinstance(value, dict) and value:
+                yield value
 
 
 def _whole_output(_method: Method, reading: Reading) -> Found:
@@ -110,6 +139,14 @@ def _results_array(_method: Method, reading: Reading) -> Found:
     return Found([*holding, *others], (), "results[0]" if first else "results", results[0] if first else results)
 
 
+def _last_text(_method: Method, reading: Reading) -> Found:
+    """The output as for a path, and what the model wrote last under a name that no output has."""
+    if reading.text is None:
+        return _whole_output(_method, reading)
+    named_text = {LAST_TEXT: reading.text}
+    return Found((named_text, *reading.views), reading.views, "the output", reading.core)
+
+
 METHODS: dict[str, Callable[[Method, Reading], Found]] = {
     "tool_result": _tool_result,
     "structured_output": _structured_output,
@@ -118,9 +155,12 @@ METHODS: dict[str, Callable[[Method, Reading], Found]] = {
     "direct": _whole_output,
 }
 
+# The five, and what only an older form of a mapping asks for.
+FINDERS = {**METHODS, "extract_fields": _last_text}
+
 
 def _is_tool(name: str | None, wanted: str | None) -> bool:
-    return wanted is None or (name is not None and name.casefold() == wanted.casefold())
+    return wanted is None or name == wanted or (name is not None and name.casefold() == wanted.casefold())
 
 
 def _nothing(what: str, method: Method, reading: Reading, seen: Iterable[str | None]) -> str:

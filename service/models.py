@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class RowStatus(StrEnum):
@@ -44,6 +44,8 @@ class BatchStatus(StrEnum):
 
 OPEN = (BatchStatus.PREPARING, BatchStatus.RUNNING, BatchStatus.STOPPING, BatchStatus.AGGREGATING)
 
+_TOOL_ARN = re.compile(r"arn:[^:]+:lambda:[^:]+:\d{12}:function:[^:]+(:[^:]+)?")
+_AGENT_ARN = re.compile(r"arn:[^:]+:states:[^:]+:\d{12}:stateMachine:[^:]+(:[^:]+)?")
 _ROW_ID = re.compile(r"row_(\d{10})")
 _ARN_NAME = re.compile(r"arn:[^:]*:(?:lambda:[^:]*:[^:]*:function|states:[^:]*:[^:]*:stateMachine):([^:]+)")
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.DOTALL)
@@ -68,6 +70,13 @@ def target_name(target: Any) -> str:
         return ""
     match = _ARN_NAME.fullmatch(given) or _ARN_NAME.match(given)
     return match.group(1) if match else given
+
+
+def kind_of_arn(arn: Any) -> Literal["tool", "agent"] | None:
+    """`tool` of a Lambda function's ARN, `agent` of a state machine's, each with or without a qualifier; else None."""
+    if not isinstance(arn, str):
+        return None
+    return "tool" if _TOOL_ARN.fullmatch(arn) else "agent" if _AGENT_ARN.fullmatch(arn) else None
 
 
 def split_s3_uri(uri: str) -> tuple[str, str] | None:

@@ -1,12 +1,13 @@
-"""The forms of an output mapping: `extraction_methods`, a registered schema, and two older lists."""
+"""The forms of an output mapping: `extraction_methods`, a registered schema, and three older lists."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from service.expressions import compile_pattern
+from service.expressions import compile_expression, compile_pattern
 from service.extraction import Chain, OutputPlan
-from service.methods import Field, Method
+from service.methods import LAST_TEXT, Field, Method
 from service.output_parts import CSV_KEYS
 from service.values import TRANSFORMS, kind_of
 
@@ -19,11 +20,14 @@ _BY_TOOL = frozenset({"tool_result", "structured_output"})
 _BY_PATH = frozenset({"jmespath", "results_array"})
 _METHOD_KEYS = frozenset({"method", "type", "paths", "transform", "description"})
 _TOOL_KEYS = frozenset({"tool_name", "tool"})
-_PATH_KEYS = frozenset({"path", "transform", "default", "required", "type"})
+_PATH_KEYS = frozenset({"path", "transform", "default", "required", "type", "format"})
 _SCHEMA_KEYS = frozenset({"agent", "tool", "name", "type", "version", "description", "output_format", "fields"})
-_SCHEMA_FIELD_KEYS = frozenset({"name", "type", "required", "default", "description", "extraction"})
+_SCHEMA_FIELD_KEYS = frozenset({"name", "type", "format", "required", "default", "description", "extraction"})
 _STEP_KEYS = frozenset({"method", "type", "pattern", "path", "transform", "description"})
 _COLUMN_KEYS = frozenset({"name", "source", "default", "type", "format", "description"})
+_TEXT_FIELD_KEYS = frozenset(
+    {"name", "pattern", "group", "path", "default", "required", "type", "format", "description"}
+)
 
 
 def _plan(methods: Sequence[Method]) -> OutputPlan:
@@ -36,7 +40,7 @@ def _plan(methods: Sequence[Method]) -> OutputPlan:
         tuple(
             method
             if method.fields
-            else method._replace(fields=tuple(Field(n, None, method.transform) for n in columns))
+            else replace(method, fields=tuple(Field(n, None, method.transform) for n in columns))
             for method in methods
         ),
     )
@@ -172,10 +176,35 @@ def _column(reader: Reader, given: Any, path: str) -> Field | None:
     if not reader.is_object(entry, path, "a column") or not reader.is_name(entry.get("name"), f"{path}.name"):
         return None
     reader.known(entry, _COLUMN_KEYS, path)
-    if entry.get("format") is not None:
-        reader.refuse(f"{path}.format", "is not available yet; take it out, or write the form into the source's path")
     source = entry.get("source")
     expression = None if source is None else reader.expression(source, f"{path}.source")
+    return reader.with_options(Field(entry["name"], expression), entry, path)
+
+
+def _extract_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
+    """A list of fields with a regular expression each, applied to the model's last text or to the text at a path."""
+    reader.known(mapping, {"type", "extract_fields", *CSV_KEYS}, path)
+    entries = reader.items(mapping["extract_fields"], f"{path}.extract_fields", "fields")
+    compiled = (_text_field(reader, entry, f"{path}.extract_fields[{i}]") for i, entry in enumerate(entries))
+    fields = tuple(one for one in compiled if one is not None)
+    reader.unique([one.name for one in fields], f"{path}.extract_fields")
+    return _plan([Method("extract_fields", None, fields)])
+
+
+def _text_field(reader: Reader, entry: Any, path: str) -> Field | None:
+    if not reader.is_object(entry, path, "a field") or not reader.is_name(entry.get("name"), f"{path}.name"):
+        return None
+    reader.known(entry, _TEXT_FIELD_KEYS, path)
+    regex, source, group = entry.get("pattern"), entry.get("path"), entry.get("group")
+    expression = None if source is None else reader.expression(source, f"{path}.path")
+    if regex is None and group is not None:
+        reader.refuse(f"{path}.group", "stands for a group of a pattern, and there is none")
+    elif group is not None and (isinstance(group, bool) or not isinstance(group, int | str)):
+        reader.refuse(f"{path}.group", f"is the number or the name of a group, not {kind_of(group)}")
+    elif regex is not None:
+        subject = expression if source is not None else compile_expression(f'"{LAST_TEXT}"')
+        if subject is not None:
+            expression = reader.expression(regex, f"{path}.pattern", lambda text: compile_pattern(text, subject, group))
     return reader.with_options(Field(entry["name"], expression), entry, path)
 
 
@@ -184,4 +213,5 @@ FORMS: dict[str, Callable[[Reader, dict[str, Any], str], OutputPlan]] = {
     "fields": _schema,
     "structured_output_fields": _structured_output_fields,
     "columns": _columns,
+    "extract_fields": _extract_fields,
 }

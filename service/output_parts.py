@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Problem, nearest
 from service.expressions import Expression, ExpressionFault, compile_expression
 from service.methods import METHODS, Field
-from service.values import TYPES, kind_of
+from service.values import TYPES, compile_form, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from service.values import Step
+    from service.values import Form, Step
 
 # They choose the CSV's columns, not the fields.
 CSV_KEYS = frozenset({"include_original", "add_metadata"})
@@ -78,10 +79,26 @@ class Reader:
         return name
 
     def with_options(self, one: Field, spec: dict[str, Any], path: str) -> Field:
-        """A field with its type, default and whether it is required."""
+        """A field with its type, format, default and whether it is required."""
         required = self.boolean(spec.get("required"), f"{path}.required")
         kind = self.choice(spec.get("type"), TYPES, f"{path}.type", "type")
-        return one._replace(default=spec.get("default"), required=required is True, kind=kind)
+        form = self.form(spec.get("format"), kind, f"{path}.format")
+        # A date's form may show the time of day, which the type date would have cut off.
+        kind = None if form is not None and form.kind == "date" else kind
+        return one._replace(default=spec.get("default"), required=required is True, kind=kind, form=form)
+
+    def form(self, given: Any, kind: str | None, path: str) -> Form | None:
+        """How a field is written, by its `format`."""
+        if given is None:
+            return None
+        if not isinstance(given, str):
+            self.refuse(path, f"is text, not {kind_of(given)}")
+            return None
+        try:
+            return compile_form(kind, given)
+        except ValueError as fault:
+            self.refuse(path, str(fault))
+            return None
 
     def boolean(self, given: Any, path: str) -> bool | None:
         """True, false, or None when it is null."""
@@ -94,7 +111,9 @@ class Reader:
         """One of a table's names, or None when it is null."""
         if given is None or (isinstance(given, str) and given in table):
             return given
-        self.refuse(path, f"there is no {what} {given!r}: {nearest(str(given), table)}")
+        # Among few names one is soon the nearest: unless it is near, all of them are told.
+        close = difflib.get_close_matches(str(given).lower(), table, n=1, cutoff=0.6)
+        self.refuse(path, f"there is no {what} {given!r}: {nearest(close[0] if close else '', table)}")
         return None
 
     def known(self, given: dict[str, Any], allowed: Iterable[str], path: str) -> None:

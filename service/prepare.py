@@ -67,6 +67,7 @@ def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, 
         "target_arn": target.arn,
         "target_version": target.version,
         "input_mapping": parsed.input_mapping,
+        "input_schema": checked.input_schema,
         "output_mapping": output_mapping(parsed, target)[0],
         "output_columns": checked.output.columns,
         "columns": opened.columns,
@@ -124,7 +125,12 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
     app.records.update(
         identifier,
         status=BatchStatus.RUNNING.value,
-        target={"name": plan["target_name"], "kind": plan["kind"], "arn": plan["target_arn"]},
+        target={
+            "name": plan["target_name"],
+            "kind": plan["kind"],
+            "arn": plan["target_arn"],
+            "version": plan["target_version"],
+        },
         source={
             "uri": parsed.csv_s3_uri,
             **{name: src[name] for name in named},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 
 from service.errors import BatchProcessorError, NotFound
-from service.models import OPEN
+from service.models import OPEN, BatchStatus
 from service.table import BatchItem
 
 if TYPE_CHECKING:
@@ -83,6 +83,12 @@ class Records:
     def update_open(self, batch_id: str, **values: Any) -> bool:
         """Sets attributes unless the batch has ended; False when it has."""
         return self.update(batch_id, BatchItem.status.is_in(*[status.value for status in OPEN]), **values)
+
+    def update_ended(self, batch_id: str, in_run: int, of_plan: str, **values: Any) -> bool:
+        """Sets attributes of an ended batch; False when it was opened again, or has another run or plan by now."""
+        over = BatchItem.status.is_in(*[status.value for status in BatchStatus if status not in OPEN])
+        same = (BatchItem.run == in_run) & (BatchItem.plan_hash == of_plan)
+        return self.update(batch_id, over & same, **values)
 
     def chunks(self, batch_id: str, run: int | None = None) -> Iterator[BatchItem]:
         """Records of finished chunks, of one run or of all."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from service import objects, source
-from service.mapping import InputPlan, RowNotMapped, compile_input_mapping, target_input
+from service.conversions import RowNotMapped
+from service.envelope import target_input
+from service.input_schema import compile_input_schema
+from service.mapping import InputPlan, compile_input_mapping
 from service.models import Result, RowStatus, call_name, error_of, row_id
 
 if TYPE_CHECKING:
@@ -45,8 +49,10 @@ def travelling(  # noqa: PLR0913 - what a row consists of
 
 
 @lru_cache(maxsize=32)
-def _input_plan(mapping: str, columns: tuple[str, ...]) -> InputPlan:
-    return compile_input_mapping(json.loads(mapping), columns)
+def _input_plan(mapping: str, columns: tuple[str, ...], schema: str) -> InputPlan:
+    """The mapping and the target's input_schema, compiled once for all chunks of a batch."""
+    plan = compile_input_mapping(json.loads(mapping), columns)
+    return replace(plan, schema=compile_input_schema(json.loads(schema)))
 
 
 def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +77,8 @@ def _map_rows(
     app: App, event: Mapping[str, Any], plan: dict[str, Any], chunk: source.Chunk
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     columns = plan["columns"]
-    fields = _input_plan(json.dumps(plan["input_mapping"]), tuple(columns))
+    schema = plan.get("input_schema")  # plans from before there were schemas have none
+    fields = _input_plan(json.dumps(plan["input_mapping"]), tuple(columns), json.dumps(schema))
     rows: list[dict[str, Any]] = []
     stored: dict[str, int] = {}
     for record in _read(app, plan, chunk):

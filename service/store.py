@@ -1,10 +1,11 @@
-"""Results in DynamoDB: the conditional put, and pages of a batch in row order."""
+"""Results in DynamoDB: the conditional put, the remap of one version, and pages of a batch in row order."""
 
 from __future__ import annotations
 
 import time
 import zlib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from service import codec
@@ -27,6 +28,14 @@ _EARLIER_FAILURE = "(#status <> :success AND #run < :run)"
 _ANY_FAILURE = "#status <> :success"
 FAILURE_MAY_REPLACE = f"{_ABSENT} OR {_EXPIRED} OR {_EARLIER_FAILURE}"
 SUCCESS_MAY_REPLACE = f"{_ABSENT} OR {_EXPIRED} OR {_ANY_FAILURE}"
+
+# What extraction gives; everything else in an item is of the run: when it was, what it took, what was put in.
+EXTRACTED = ("status", "output_data", "method", "error", "failed_status")
+# The clauses of a remap: the very version that was read, and not expired. A later run or a plain event changes `run` or
+# `timestamp`; another remap changes neither, so what it may have changed has to be as it was read too.
+_PRESENT = "attribute_exists(#row_id)"
+_NOT_EXPIRED = "(attribute_not_exists(#ttl) OR #ttl >= :now)"
+_VERSION = ("run", "timestamp", "status", "output_data", "method", "error")
 
 
 def shard(batch_id: str, row_id: str) -> int:
@@ -69,6 +78,42 @@ def to_item(result: Result) -> dict[str, Any]:
     }
     item.update({name: value for name, value in optional.items() if value is not None})
     return item
+
+
+def extracted(result: Result) -> dict[str, Any]:
+    """What a remap writes of a result, in wire form."""
+    item = to_item(result)
+    return {name: item[name] for name in EXTRACTED if name in item}
+
+
+def with_extracted(item: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """The item as it will be when `fresh` has taken the place of what was extracted before."""
+    return {**{name: value for name, value in item.items() if name not in EXTRACTED}, **fresh}
+
+
+def extracts_the_same(item: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
+    """Whether a remap would change nothing; numbers count by value, since DynamoDB spells them its own way."""
+    return all(
+        (name in item) == (name in fresh) and (name not in item or _same(item[name], fresh[name])) for name in EXTRACTED
+    )
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if one == other:
+        return True
+    if one.keys() != other.keys():
+        return False
+    ((kind, first),), (second,) = one.items(), other.values()
+    if kind == "N":
+        return Decimal(first) == Decimal(second)
+    if kind == "M":
+        return first.keys() == second.keys() and all(_same(value, second[name]) for name, value in first.items())
+    return kind == "L" and len(first) == len(second) and all(map(_same, first, second))
+
+
+def alive(item: Mapping[str, Any], now: int) -> bool:
+    """Whether an item is not past its time; DynamoDB deletes it within days, not at once."""
+    return "ttl" not in item or int(item["ttl"]["N"]) >= now
 
 
 def item_bytes(item: dict[str, Any]) -> int:
@@ -125,22 +170,52 @@ class ResultStore:
             return kept
         return str(result.status)
 
-    def pages(self, batch_id: str, *, after: str | None = None, names: tuple[str, ...] = READ) -> Iterator[list[Any]]:
-        """Pages of items in wire form, in row order, strongly consistent, expired ones left out."""
+    def remap(self, read: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Puts `fresh` (see `extracted`) in the place of what was extracted, over the very version that was read.
+
+        Returns None when it is written; else nothing was, and it returns the item that is there now, {} for none.
+        """
+        gone = [name for name in EXTRACTED if name not in fresh and name in read]
+        update = "SET " + ", ".join(f"#{name} = :{name}" for name in fresh)
+        if gone:
+            update += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        version = [f"#{name} = :read_{name}" if name in read else f"attribute_not_exists(#{name})" for name in _VERSION]
+        values = {f":{name}": value for name, value in fresh.items()}
+        values |= {f":read_{name}": read[name] for name in _VERSION if name in read}
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key={"batch_id": read["batch_id"], "row_id": read["row_id"]},
+                UpdateExpression=update,
+                ConditionExpression=" AND ".join((_PRESENT, *version, _NOT_EXPIRED)),
+                ExpressionAttributeNames={f"#{name}": name for name in {"row_id", "ttl", *_VERSION, *fresh, *gone}},
+                ExpressionAttributeValues={**values, ":now": {"N": str(int(time.time()))}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
+            there: dict[str, Any] = refused.response.get("Item", {})
+            return there
+        return None
+
+    def pages(
+        self, batch_id: str, *, after: str | None = None, names: tuple[str, ...] | None = READ
+    ) -> Iterator[list[Any]]:
+        """Pages of items in wire form, in row order, strongly consistent, expired ones left out; None is all names."""
         now = int(time.time())
         arguments: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "#batch_id = :batch",
             "ExpressionAttributeValues": {":batch": {"S": batch_id}},
-            "ProjectionExpression": ", ".join(f"#{name}" for name in names),
-            "ExpressionAttributeNames": {"#batch_id": "batch_id", **{f"#{name}": name for name in names}},
+            "ExpressionAttributeNames": {"#batch_id": "batch_id", **{f"#{name}": name for name in names or ()}},
             "ConsistentRead": True,
         }
+        if names is not None:
+            arguments["ProjectionExpression"] = ", ".join(f"#{name}" for name in names)
         if after is not None:
             arguments["ExclusiveStartKey"] = {"batch_id": {"S": batch_id}, "row_id": {"S": after}}
         while True:
             answer = self._dynamodb.query(**arguments)
-            yield [item for item in answer["Items"] if "ttl" not in item or int(item["ttl"]["N"]) >= now]
+            yield [item for item in answer["Items"] if alive(item, now)]
             if "LastEvaluatedKey" not in answer:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

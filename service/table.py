@@ -12,11 +12,15 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.exceptions import PynamoDBException
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+
+TableError = PynamoDBException  # what a query or scan raises: the ClientError behind it is its cause
 
 
 class StatusIndex(GlobalSecondaryIndex["ResultItem"]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from service.errors import BatchRefused, Problem, nearest
+from service.models import kind_of_arn
 from service.permissions import check_target
 from service.registry import KIND_OF_TYPE
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _NOT_THERE = ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidArn", "ValidationException")
 _NOT_ALLOWED = ("AccessDeniedException", "AccessDenied")
-_TOOL = re.compile(r"arn:[^:]+:lambda:[^:]+:\d{12}:function:[^:]+(:[^:]+)?")
-_AGENT = re.compile(r"arn:[^:]+:states:[^:]+:\d{12}:stateMachine:[^:]+(:[^:]+)?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class ResolvedTarget:
     arn: str
     version: int | None = None
     output_schema: dict[str, Any] | None = None
+    input_schema: dict[str, Any] | None = None
 
 
 def resolve(app: App, target: Target) -> ResolvedTarget:
@@ -41,7 +40,7 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         hint = nearest(target.name, app.registry.names())
         raise _refused("", f"there is no target {target.name!r} in the registry; {hint}")
     arn = target.arn or (registered.resource_arn if registered else "")
-    kind = "tool" if _TOOL.fullmatch(arn) else "agent" if _AGENT.fullmatch(arn) else None
+    kind = kind_of_arn(arn)
     if kind is None:
         raise _refused("arn", f"{arn!r} is neither the ARN of a Lambda function nor of a Step Functions state machine")
     problems = _mismatches(target, registered, kind, arn)
@@ -58,6 +57,7 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         arn,
         registered.version if registered else None,
         registered.output_schema if registered else None,
+        registered.input_schema if registered else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a text holds: JSON, bare, quoted or in a Markdown fence; text blocks; `Key: value` lines."""
+"""What a text holds: JSON, bare, quoted, by lines or in a Markdown fence; text blocks; `Key: value` lines."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ _MAX_FENCES = 50  # a fault in JSON costs time linear in the whole text
 # Possessive, so that no run of blanks is read twice.
 _OPENING = re.compile(r"```[A-Za-z0-9]*+\s*+(?=[\[{])")
 _CLOSING = re.compile(r"\s*+(?:```|\Z)")
+_BRACKET = re.compile(r"[\[{](?=\s*+[\[{\"])")
 _DECODER = json.JSONDecoder()
 _TEXT_TYPES = frozenset({"text", "output_text", "input_text"})
 
 
 def opened(value: Any) -> Any:
-    """The object or list that a text holds as JSON, bare, quoted or in a Markdown fence; any other value unchanged."""
+    """The object or list that a text holds as JSON (bare, quoted, by lines, in a Markdown fence); else the value."""
     if not isinstance(value, str):
         return value
     text = value.strip(" \t\r\n\ufeff")
     if text[:1] in {"{", "["}:
         found = _json(text)
+        if found is None:
+            found = _json_lines(text)
     elif text[:1] == '"':
         inner = _json(text)
         found = opened(inner) if isinstance(inner, str) and inner != value else None
@@ -37,6 +40,40 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _json_lines(text: str) -> list[Any] | None:
+    """The values of a text that has one object or list in JSON on every line; None when it has not."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) < 2 or any(line.lstrip()[0] not in "{[" for line in lines):
+        return None
+    found = []
+    for line in lines:
+        value = _json(line)
+        if value is None:
+            return None
+        found.append(value)
+    return found
+
+
+def embedded(text: str) -> Any:
+    """The first JSON object, or list of objects, that stands whole in prose; None when there is none.
+
+    Nothing is looked for inside JSON that is broken: an inner object is not the answer.
+    """
+    place = 0
+    for _ in range(_MAX_FENCES):
+        start = _BRACKET.search(text, place)
+        if start is None:
+            return None
+        try:
+            found, place = _DECODER.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            return None
+        # `["so"]` in prose is no record.
+        if isinstance(found, dict) or (found and all(isinstance(one, dict) for one in found)):
+            return found
+    return None
 
 
 def _fenced(text: str) -> Any:

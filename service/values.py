@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from service.texts import parse_text, stepped
 
@@ -21,13 +23,16 @@ _KIND_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 
 def settled(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """A fresh copy that can be written as JSON: what is not finite becomes null, what is too deep is refused."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if not isinstance(value, dict | list):
+    is_list = isinstance(value, list)
+    if not is_list and not isinstance(value, dict):
         return value
     if depth == 0:
         raise RecursionError
-    if isinstance(value, list):
+    if is_list:
         return [settled(item, depth - 1) for item in value]
     return {str(name): settled(item, depth - 1) for name, item in value.items()}
 
@@ -54,7 +59,9 @@ def to_number(value: Any) -> int | float | None:
     """A number, or the number that a text writes; None for anything else, and for what is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if not isinstance(value, str):
+    if isinstance(value, int):
+        return value  # however large, which math.isfinite cannot take
+    if isinstance(value, float):
         return value if math.isfinite(value) else None
     if not value.isascii() or "_" in value:
         return None
@@ -101,12 +108,33 @@ def _as_json(value: Any) -> str:
     return json.dumps(settled(stepped(value)), ensure_ascii=False)
 
 
+def _moment(value: Any) -> date | datetime | None:
+    """A date, or a date and time, that a text writes in ISO 8601, with the time of day and offset that it says."""
+    if not isinstance(value, str) or not value.isascii():
+        return None
+    text = value.strip()
+    for kind in (date, datetime):
+        try:
+            return kind.fromisoformat(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _as_date(value: Any) -> str | None:
+    moment = _moment(value)
+    if moment is None:
+        return None
+    return (moment.date() if isinstance(moment, datetime) else moment).isoformat()
+
+
 TRANSFORMS: dict[str, Step] = {"parse_text": parse_text, "to_number": to_number, "to_string": _as_text}
 TYPES: dict[str, Step] = {
     "string": _as_text,
     "number": to_number,
     "integer": _as_integer,
     "boolean": _as_boolean,
+    "date": _as_date,
     "array": _as_list,
     "object": _as_object,
     "json_string": _as_json,
@@ -123,6 +151,63 @@ def coerced(kind: str, value: Any) -> tuple[Any, str | None]:
     """The value as one of the type, or None and why."""
     result = TYPES[kind](value)
     return result, None if result is not None else f"{shown(value)} is not of the type {kind}"
+
+
+# -- formats ---------------------------------------------------------------------------------------------------------
+
+_NUMBER_FORMAT = re.compile(r",?(?:\.\d{1,2})?[fdeg%]?")
+_DATE_DIRECTIVES = frozenset("YymdHIMSfpjaAbBzUWGVu%")
+
+
+class Form(NamedTuple):
+    """How a field is written: a number by Python's format, or a date by strftime's."""
+
+    kind: str
+    format: str
+
+
+def compile_form(kind: str | None, given: str) -> Form:
+    """The form that a `format` means for a type; raises ValueError with the reason."""
+    is_number = _NUMBER_FORMAT.fullmatch(given) is not None and given != ""
+    if kind in {"number", "integer"} or (kind is None and is_number):
+        if not is_number or (given.endswith("d") and "." in given):
+            raise ValueError("a number's format is [,][.digits][f, d, e, g or %], as in '.2f' or ',d'")
+        return Form("number", given)
+    if kind not in {"date", None}:
+        raise ValueError(f"belongs to the types number, integer and date, not to {kind}")
+    if "%" not in given or "\0" in given:  # strftime ends at a NUL
+        raise ValueError("is neither a number's format, as in '.2f', nor a date's, as in '%d/%m/%Y'")
+    try:
+        date.min.strftime(given)
+    except ValueError as fault:
+        raise ValueError(f"cannot be used for a date: {fault}") from None
+    for found in re.finditer("%(.?)", given, re.DOTALL):
+        if found[1] not in _DATE_DIRECTIVES or not found[1]:
+            raise ValueError(f"there is no {found[0]!r} in a date's format\n  {given}\n  {' ' * found.start()}^")
+    return Form("date", given)
+
+
+def formatted(form: Form, value: Any) -> tuple[str | None, str | None]:
+    """The value written by its form, or None and why."""
+    if form.kind == "date":
+        moment = _moment(value)
+        return (
+            (None, f"{shown(value)} is not of the type date")
+            if moment is None
+            else (moment.strftime(form.format), None)
+        )
+    number = to_number(value)
+    if number is None:
+        return None, f"{shown(value)} is not a number"
+    if form.format.endswith("d"):
+        whole = int(number)
+        return (
+            (format(whole, form.format), None) if whole == number else (None, f"{shown(value)} is not a whole number")
+        )
+    try:
+        return format(number, form.format), None
+    except OverflowError:
+        return None, f"{shown(value)} is too large for the format {form.format!r}"
 
 
 # -- in messages: never more of an output than a few words -----------------------------------------------------------

@@ -32,8 +32,8 @@ HANDLERS = {
 MIB = 1 << 20
 # Unzipped sizes, about a third above what they are: every MiB is read at a cold start.
 BOUNDS = {
-    "PrepareBatchFunction": 12 * MIB,
-    "InputMapperFunction": MIB // 2,
+    "PrepareBatchFunction": 14 * MIB,
+    "InputMapperFunction": 5 * MIB,
     "OutputWriterFunction": 3 * MIB,
     "ResultAggregatorFunction": 1 * MIB,
 }

@@ -230,6 +230,45 @@ def test_a_registered_schema_with_faults_is_named_as_such(app: App, given: dict[
     assert all(line.startswith("target.output_schema.") for line in lines), lines
 
 
+def test_the_plan_carries_the_targets_input_schema(app: App, given: dict[str, Any]) -> None:
+    schema = {"type": "object", "required": ["text"], "properties": {"text": {"maxLength": 9, "multipleOf": 0.5}}}
+    make_tool(app, "tool-strict", "strict", input_schema=schema)
+    batch = prepare(app, event_of({**given, "target": "strict"}))
+    assert app.plans.load(batch["batch_id"], batch["plan"])["input_schema"] == schema
+    batch = prepare(app, event_of(given, "run-2"))
+    assert app.plans.load(batch["batch_id"], batch["plan"])["input_schema"] is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "message"),
+    [
+        ({"type": "objct"}, "target.input_schema.type", "'objct'"),
+        ({"properties": {"id": {"pattern": "(?=a)"}}}, "target.input_schema.properties.id.pattern", "not supported"),
+        ({"$ref": "https://example.com/s.json"}, "target.input_schema.$ref", "nothing is fetched"),
+        ({"required": ["txt"]}, "input_mapping", "no field 'txt' (did you mean 'text'?)"),
+    ],
+)
+def test_an_input_schema_that_no_row_could_meet(
+    app: App, given: dict[str, Any], schema: dict[str, Any], path: str, message: str
+) -> None:
+    make_tool(app, "tool-strict", "strict", input_schema=schema)
+    first = refusal(app, {**given, "target": "strict"})[0]
+    assert first.startswith(f"{path}: ")
+    assert message in first
+
+
+def test_a_mapping_that_does_not_compile_says_where(app: App, given: dict[str, Any]) -> None:
+    config = {"column": "text", "path": "$.a["}
+    mapping = {"transformations": {"brand": {"type": "jsonpath", "config": config}}, "types": {"id": "numbre"}}
+    lines = refusal(app, {**given, "input_mapping": mapping})
+    assert lines == [
+        "input_mapping.transformations.brand.config.path: the expression ends too early",
+        "  $.a[",
+        "      ^",
+        "input_mapping.types.id: there is no type 'numbre': did you mean 'number'?",
+    ]
+
+
 def test_a_target_by_arn_and_by_the_synonyms(app: App, tool: str) -> None:
     agent = make_agent(app)
     for number, (target, kind) in enumerate(

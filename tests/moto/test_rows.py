@@ -98,6 +98,76 @@ def test_a_row_too_large_to_travel_is_a_result(app: App, cell: str, cut: bool) -
     assert item["input_data"]["M"]["id"] == {"S": "1"}
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "pattern": "^t"}, "stars": {"type": "integer", "maximum": 5}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+
+def merged(app: App, batch: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """The rows of all chunks, and how many were refused."""
+    whole = sorted(answers(app, batch), key=lambda answer: answer["chunk"]["number"])
+    refused = [answer["stored"] for answer in whole]
+    assert {status for counts in refused for status in counts} <= {"INVALID_INPUT"}
+    return [row for answer in whole for row in answer["rows"]], sum(sum(counts.values()) for counts in refused)
+
+
+def test_rows_that_cannot_be_mapped_or_do_not_fit_the_input_schema_are_results(app: App) -> None:
+    make_tool(app, "tool-rate", "rate", input_schema=SCHEMA)
+    order = '"{""stars"": 4}"'
+    content = f"text,order\ntwo,{order}\nfour,{order}\ntwo,stars\ntwo,{{}}\nthree,{order}\n"
+    stars = {"type": "jsonpath", "config": {"column": "order", "path": "$.stars"}}
+    mapping = {"include_columns": ["text"], "transformations": {"stars": stars}}
+    batch = prepared(app, content, "rate", input_mapping=mapping)
+    rows, refused = merged(app, batch)
+    assert [row["target_input"]["input"] for row in rows] == [
+        {"text": "two", "stars": 4},
+        {"text": "three", "stars": 4},
+    ]
+    assert refused == 3
+    no_default = ", and the transformation has no default"
+    assert [stored(app, batch["batch_id"], row)["error"]["M"]["message"]["S"] for row in (2, 3, 4)] == [
+        "line 3 of the source: the fields do not fit the target's input_schema: text: 'four' does not fit pattern '^t'",
+        "line 4 of the source: field 'stars', from column 'order': 'stars' is not JSON: Expecting value at character 1",
+        f"line 5 of the source: field 'stars', from column 'order': '$.stars' finds nothing{no_default}",
+    ]
+    assert stored(app, batch["batch_id"], 2)["input_data"]["M"] == {
+        "text": {"S": "four"},
+        "order": {"S": '{"stars": 4}'},
+    }
+
+
+def test_types_travel_and_the_row_stays_text(app: App) -> None:
+    mapping = {"types": {"id": "integer", "text": "json"}}
+    batch = prepared(app, 'id,text\n007,"{""a"": [1, null]}"\n8,\nx,1\n', input_mapping=mapping)
+    rows, refused = merged(app, batch)
+    assert refused == 1
+    assert [row["target_input"]["input"] for row in rows] == [
+        {"id": 7, "text": {"a": [1, None]}},
+        {"id": 8, "text": None},
+    ]
+    assert rows[0]["row"] == {"id": "007", "text": '{"a": [1, null]}'}
+    message = stored(app, batch["batch_id"], 3)["error"]["M"]["message"]["S"]
+    assert message.startswith("line 4 of the source: field 'id' of type integer, from column 'id': 'x' is no number")
+
+
+def test_an_agent_without_a_prompt_is_not_called(app: App) -> None:
+    make_agent(app)
+    batch = prepared(app, 'prompt\nhello\n" "\n', "line")
+    rows, refused = merged(app, batch)
+    assert ([row["row"]["prompt"] for row in rows], refused) == (["hello"], 1)
+
+
+def test_a_plan_from_before_there_were_schemas(app: App) -> None:
+    batch = prepared(app, rows_csv(1))
+    plan = {**app.plans.load(batch["batch_id"], batch["plan"])}
+    del plan["input_schema"]
+    old = {**batch, "plan": app.plans.save(batch["batch_id"], plan)}
+    assert len(answers(app, old)[0]["rows"]) == 1
+
+
 def test_a_repeated_transformation_writes_nothing_twice(app: App) -> None:
     batch = prepared(app, "id,text\n1\n2,two\n")
     chunk = manifest(app, batch)[0]

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from service import codec
 from service.models import FAILURES, Result, RowStatus, row_id
-from service.store import SHARDS, item_bytes, shard, to_item
+from service.store import SHARDS, extracted, extracts_the_same, item_bytes, shard, to_item, with_extracted
 
 if TYPE_CHECKING:
     from service.app import App
@@ -160,3 +160,102 @@ def test_reads_are_strongly_consistent(app: App) -> None:
     queries = requests_of(app, "Query")
     list(app.store.pages(BATCH))
     assert queries[0]["ConsistentRead"] is True
+
+
+# --- remap -----------------------------------------------------------------------------------------------------------
+
+
+def read(app: App) -> dict[str, Any]:
+    ((item,),) = app.store.pages(BATCH, names=None)
+    assert item == stored(app)
+    return item
+
+
+@pytest.mark.parametrize("before", [SUCCESS, RowStatus.EXTRACTION_FAILED])
+@pytest.mark.parametrize("after", [SUCCESS, RowStatus.EXTRACTION_FAILED])
+def test_a_remap_puts_what_was_extracted_in_the_place_of_the_old(app: App, before: str, after: str) -> None:
+    app.store.put(result(status=before, run=3, ttl=FUTURE, output=b"z", method="direct", output_data={"run": 1}))
+    there = read(app)
+    fresh = extracted(result(status=after, run=9, output_data={"b": None}))
+    assert app.store.remap(there, fresh) is None
+    assert stored(app) == with_extracted(there, fresh)
+    assert stored(app)["run"] == {"N": "3"}
+    assert ("failed_status" in stored(app)) == (after != SUCCESS)
+    assert "method" not in stored(app)
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [
+        ("run", {"N": "4"}),
+        ("timestamp", {"S": "2031-01-01T00:00:00.000Z"}),
+        ("ttl", {"N": str(PAST)}),
+        ("status", {"S": "FAILED"}),
+        ("output_data", {"M": {"run": {"N": "7"}}}),
+        ("method", {"S": "direct"}),
+        ("error", {"M": {}}),
+    ],
+)
+@pytest.mark.parametrize("ttl", [None, FUTURE])
+def test_a_remap_of_another_version_writes_nothing(app: App, changed: str, value: Any, ttl: int | None) -> None:
+    app.store.put(result(ttl=ttl))
+    there = read(app)
+    now = {**there, changed: value}
+    app.dynamodb.put_item(TableName=app.settings.results_table, Item=now)
+    assert app.store.remap(there, extracted(result(output_data={"b": "2"}))) == now
+    assert stored(app) == now
+
+
+def test_a_remap_makes_no_item(app: App) -> None:
+    assert app.store.remap(to_item(result()), extracted(result())) == {}
+    assert list(app.store.pages(BATCH)) == [[]]
+
+
+def test_another_refusal_of_a_remap_is_raised(app: App) -> None:
+    app.store.put(result())
+    there = read(app)
+    app.dynamodb.delete_table(TableName=app.settings.results_table)
+    with pytest.raises(ClientError):
+        app.store.remap(there, extracted(result()))
+
+
+@pytest.mark.parametrize("before", [SUCCESS, RowStatus.EXTRACTION_FAILED])
+@pytest.mark.parametrize("after", [SUCCESS, RowStatus.EXTRACTION_FAILED])
+@pytest.mark.parametrize("more", [{}, {"method": "direct"}])
+def test_every_name_and_value_of_a_remap_is_used_and_no_name_stands_bare(
+    app: App, before: str, after: str, more: dict[str, str]
+) -> None:
+    app.store.put(result(status=before, ttl=FUTURE))
+    updates = requests_of(app, "UpdateItem")
+    app.store.remap(read(app), extracted(result(status=after, **more)))
+    (request,) = updates
+    text = f"{request['UpdateExpression']} {request['ConditionExpression']}"
+    assert set(re.findall(r"#\w+", text)) == request["ExpressionAttributeNames"].keys()
+    assert set(re.findall(r":\w+", text)) == request["ExpressionAttributeValues"].keys()
+    words = {"SET", "REMOVE", "AND", "OR", "attribute_exists", "attribute_not_exists"}
+    assert set(re.findall(r"(?<![#:\w])\w+", text)) <= words
+    changed = re.findall(r"#(\w+)", request["UpdateExpression"])
+    assert len(changed) == len(set(changed))
+
+
+def wire(output: Any, status: str = SUCCESS, **more: Any) -> dict[str, Any]:
+    return extracted(result(status=status, output_data=output, **more))
+
+
+def test_a_remap_that_would_change_nothing() -> None:
+    fields = {"a": [1.0, 1e22, -0.0, None, True, "1"], "b": {"c": 0.1}}
+    spelled = {"a": [1, 10**22, 0, None, True, "1"], "b": {"c": 0.1}}  # as DynamoDB may write the numbers
+    item = to_item(result(output_data=spelled, ttl=FUTURE, output=b"z"))
+    assert extracts_the_same(item, wire(fields))
+    others: list[Any] = [
+        {**fields, "d": 1},
+        {"a": fields["a"]},
+        {**fields, "b": {"c": "0.1"}},
+        {**fields, "b": {"c": 0.2}},
+        {**fields, "b": {}},
+        {**fields, "a": fields["a"][:5]},
+        {**fields, "a": [*fields["a"][:4], False, "1"]},
+    ]
+    assert [other for other in others if extracts_the_same(item, wire(other))] == []
+    assert not extracts_the_same(item, wire(fields, method="direct"))
+    assert not extracts_the_same(item, wire(fields, RowStatus.EXTRACTION_FAILED))

@@ -349,7 +349,7 @@ def test_a_mapping_names_known_parts_and_existing_columns(path: Path) -> None:
     source = {"sentiment": "product_reviews.csv", "broadband": "addresses.csv"}.get(path.stem, "mixed_fates.csv")
     header, _ = read_rows(source)
     assert set(mapping) <= {"input_mapping", "output_mapping", "execution_config"}
-    assert mapping["output_mapping"]["type"] == ("agent" if path.stem == "broadband" else "tool")
+    assert mapping["output_mapping"]["type"] == ("agent" if path.stem in {"broadband", "web_search"} else "tool")
     given = mapping.get("input_mapping", {})
     assert set(given) <= {"column_mappings", "transformations", "exclude_columns"}
     assert {*given.get("column_mappings", {}), *given.get("exclude_columns", [])} <= set(header)
@@ -367,6 +367,8 @@ def test_the_mappings_are_all_there() -> None:
         "broadband",
         "mixed_fates",
         "mixed_fates_mended",
+        "web_search",
+        "classification",
     }
 
 

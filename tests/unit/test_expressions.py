@@ -8,10 +8,12 @@ from typing import Any
 
 import jmespath
 import pytest
-from hypothesis import given
+import re2
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.expressions import ExpressionFault, compile_expression, compile_pattern
+from service.functions import _spans
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
@@ -26,6 +28,12 @@ APPLIED = [
     "contains(a, b)", "a < b", "a == b", "sum(a)", "avg(a)", "max_by(a, &b)", "sort_by(@, &a)", "map(&parse('x'), a)",
     "join('', a)", "keys(@)", "to_string(@)", "merge(@, a)", "floor(a)", "abs(a)", "not_null(a, b)", "[a, b]", "{x: a}",
     "a[?b > `1`]", "a[::-1]", "*", "@", "reverse(a)", "values(a)[]", "type(a)", "starts_with(a, b)", "min(a)", "!a",
+]  # fmt: skip
+
+JMESPATH_ALONE = [
+    "a.b.c", "a[-1]", "a[*].b[]", "a[]", "a[*][0]", "*.a", "a.*.b", "a[?b == c]", "a[?b != `null`].c", "a && b", "!a.b",
+    "a >= b", "a <= `1`", "[a, b[0]]", "{x: a, y: b.c}", "a | [0] | b", "@.a", "a[1:3].b", "a[?!b]", "a[].b.c[]",
+    "sort_by(a, &b)[0]", "min_by(a, &b).c", "not_null(a.b, b, `1`)", "a[?contains(@, 'x')]", "a || b || c", "a == `0`",
 ]  # fmt: skip
 
 
@@ -114,6 +122,43 @@ def test_a_pattern_reads_a_field() -> None:
 def test_text_that_is_not_utf8_is_read() -> None:
     assert compile_expression("parse('b(.)')").find("a\ud800bc") == "c"
     assert compile_expression("parse('(.)$')").find("né") == "é"
+
+
+def test_a_group_is_chosen_by_number_or_name() -> None:
+    content = {"content": "a 12 b 34"}
+    assert compile_pattern("a (.+?) b (?P<n>.+)", None, 2).find(content) == "34"
+    assert compile_pattern("a (.+?) b (?P<n>.+)", None, "n").find(content) == "34"
+    assert compile_pattern("a (.+?) b (?P<n>.+)", None, 0).find(content) == "a 12 b 34"
+    assert compile_pattern(r"\d+", compile_expression("content | parse('b (.*)')")).find(content) == "34"
+
+
+def test_a_pattern_finds_the_same_through_the_wrapper_of_the_engine() -> None:
+    class Wrapper:
+        """The engine's public face alone."""
+
+        def __init__(self, pattern: str) -> None:
+            compiled = re2.compile(pattern.encode())
+            self.groups, self.search = compiled.groups, compiled.search
+
+    for pattern in ("b(c)?(d)", "x", "(a)|(b)", "^$", "é"):
+        for text in ("abcd", "abd", "", "aé"):
+            spans = _spans(re2.compile(pattern.encode()))(text.encode())
+            assert list(spans) == list(_spans(Wrapper(pattern))(text.encode()))
+
+
+@settings(max_examples=40)
+@given(value=VALUES)
+@pytest.mark.parametrize(
+    "text", [*JMESPATH_ALONE, *(one for one in APPLIED if "parse" not in one and "to_number" not in one)]
+)
+def test_compiled_functions_find_what_jmespath_finds(text: str, value: Any) -> None:
+    """Ours finds more where it steps into a text, and never something else."""
+    try:
+        expected = jmespath.search(text, value)
+    except (jmespath.exceptions.JMESPathError, TypeError, ValueError, ArithmeticError):
+        expected = None
+    if expected is not None and not any(mark in json.dumps(value) for mark in ('"{', '"[', "```", '\\"')):
+        assert json.dumps(compile_expression(text).find(value)) == json.dumps(expected)
 
 
 def test_deep_values_and_long_expressions_are_survived() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from service.errors import BatchRefused
 from service.messages import Reading
 from service.methods import METHODS
 from service.output_mapping import compile_output_mapping
-from service.texts import opened
+from service.texts import embedded, opened
 
 if TYPE_CHECKING:
     from service.extraction import OutputPlan
@@ -27,12 +28,15 @@ CASES = [
 # Keys and words by which outputs are recognised, so that chance values reach every branch.
 KEY_NAMES = """messages message content role type name id tool_use_id input tool_calls function arguments toolUse
     toolResult output Output Status body statusCode Payload results structured_output tool_results function_calls
-    choices is_error text json title exchange"""
+    choices is_error text json title exchange data lc kwargs call_id output_text args structured_response executionArn
+    Body ContentType v"""
 KEYS = st.sampled_from(KEY_NAMES.split())
-PLAIN_WORDS = "tool_use tool_result assistant tool check_line text t1 NaN [1] {"
+PLAIN_WORDS = """tool_use tool_result assistant tool check_line text t1 NaN [1] { ai AIMessage constructor mcp_call
+    function_call_output 2026-01-17 1e400 0.5"""
 ODD_WORDS = ["", '{"title": 1}', "```json\n{}\n```", "Exchange: X", "Title: 5", '"\\"{}\\""', "[" * 2000, "\ud800"]
 WORDS = st.sampled_from([*PLAIN_WORDS.split(), *ODD_WORDS, '{"messages": []}'])
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 1e308, 5e-324])
+SCALARS = st.none() | st.booleans() | NUMBERS | st.text() | WORDS
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.text(max_size=3), inner, max_size=5),
@@ -65,11 +69,20 @@ MAPPINGS: list[Any] = [
         ]
     },
     {"columns": [{"name": kind, "source": "@", "type": kind} for kind in ("string", "json_string", "array", "object")]},
+    {"columns": [{"name": form, "source": "v", "format": form} for form in (".2f", ",d", ".0%", ",", "g", ".3e")]},
+    {"columns": [{"name": "v", "type": "date"}, {"name": "title", "format": "%d.%m.%Y %H:%M:%S.%f %z %%"}]},
+    {"extract_fields": [{"name": "a", "pattern": "(.)(.)?", "group": 2}, {"name": "v", "path": "v", "pattern": "1"}]},
     {"structured_output_fields": ["title", "exchange"]},
     {"agent": "x", "fields": [{"name": "title", "type": "number", "extraction": {"type": "direct", "path": "title"}}]},
 ]  # fmt: skip
-MAPPING_KEY_NAMES = """extraction_methods fields columns structured_output_fields output_mappings method type paths path
-    transform default name extraction pattern tool source required format"""
+# One plan for every mapping of the cases that compiles.
+PLANS = {
+    json.dumps(case["mapping"]): compile_output_mapping(case["mapping"], target=case.get("target"))
+    for case in CASES
+    if "error" not in case
+}
+MAPPING_KEY_NAMES = """extraction_methods fields columns extract_fields structured_output_fields output_mappings method
+    type paths path transform default name extraction pattern group tool source required format"""
 MAPPING_KEYS = st.sampled_from(MAPPING_KEY_NAMES.split())
 MAPPING_TEXTS = "jmespath tool_result direct a.b parse('x') parse_text number agent x"
 MAPPING_WORDS = st.sampled_from(MAPPING_TEXTS.split())
@@ -83,8 +96,7 @@ JSON = st.recursive(
 @settings(max_examples=300)
 @given(output=VALUES)
 def test_extract_never_raises(output: Any) -> None:
-    for mapping in MAPPINGS:
-        plan = compile_output_mapping(mapping)
+    for plan in (*map(compile_output_mapping, MAPPINGS), *PLANS.values()):
         extraction = plan.extract(output)
         json.dumps(extraction.fields, allow_nan=False)
         assert extraction.ok == (not extraction.message)
@@ -109,6 +121,54 @@ def test_a_mapping_compiles_or_is_refused_with_places(mapping: Any, kind: str | 
     if isinstance(result, BatchRefused):
         assert result.problems
         assert all(problem.path.startswith("output_mapping") and problem.message for problem in result.problems)
+
+
+@settings(max_examples=30)
+@given(value=VALUES, number=st.integers(0, len(CASES) - 1))
+def test_extract_never_raises_beside_what_is_expected(value: Any, number: int) -> None:
+    """A chance value in the place of each part of the output that a case gives."""
+    given_output = CASES[number].get("given")
+    for output in replacements(given_output, value):
+        for plan in (PLANS.get(json.dumps(CASES[number]["mapping"])), *list(PLANS.values())[:20]):
+            if plan is not None:
+                json.dumps(plan.extract(output).fields, allow_nan=False)
+
+
+def replacements(whole: Any, value: Any) -> list[Any]:
+    """The whole with one of its parts replaced, for each part."""
+    found = [value]
+    if isinstance(whole, dict):
+        for key, inner in whole.items():
+            found += [{**whole, key: one} for one in replacements(inner, value)]
+    elif isinstance(whole, list):
+        for place, inner in enumerate(whole):
+            found += [[*whole[:place], one, *whole[place + 1 :]] for one in replacements(inner, value)]
+    return found
+
+
+@given(text=st.text() | st.lists(WORDS, max_size=6).map(" ".join))
+def test_what_is_embedded_stands_whole_in_the_text(text: str) -> None:
+    found = embedded(text)
+    if found is not None:
+        assert isinstance(found, dict | list)
+    record = {"title": [1, {"a": "}"}]}
+    before = text.replace("{", "(").replace("[", "(")
+    assert embedded(before + json.dumps(record) + text) == record
+
+
+def test_a_broken_value_takes_linear_time() -> None:
+    for text in ('{"a":' * 20_000, "[[" * 20_000, '["x"] ' * 20_000, '{"a": 1}\n' * 2_000 + "{", "{ " * 100_000):
+        started = perf_counter()
+        compile_output_mapping({"structured_output_fields": ["a"]}).extract({"role": "assistant", "content": text})
+        compile_output_mapping(None).extract(text)
+        assert perf_counter() - started < 5
+
+
+def test_a_format_can_fail_only_for_the_value() -> None:
+    with pytest.raises(BatchRefused, match="cannot be used for a date"):
+        compile_output_mapping({"columns": [{"name": "v", "type": "date", "format": "%d\ud800"}]})
+    extraction = compile_output_mapping({"columns": [{"name": "v", "format": ".2f"}]}).extract({"v": 10**400})
+    assert "is too large for the format '.2f'" in extraction.message
 
 
 @given(value=VALUES)
@@ -211,6 +271,32 @@ def test_extraction_says_what_it_tried_in_order() -> None:
         "direct: found no value for 'x' (the output has 'y')",
     )
     assert extraction.message == "; ".join(extraction.failures)
+
+
+def test_a_required_field_fails_the_row_with_every_method_that_was_tried() -> None:
+    mapping = {
+        "extraction_methods": [
+            {"method": "tool_result", "tool_name": "a", "paths": {"x": {"path": "content", "required": True}}},
+            {"method": "jmespath", "paths": {"x": {"path": "answer.x", "required": True}, "y": "y"}},
+        ]
+    }
+    plan = compile_output_mapping(mapping)
+    assert plan.extract({"y": 1}).failures == (
+        "tool_result(a): the required field 'x' is not there, the output has no result of tool 'a' (it has 'y')",
+        "jmespath: the required field 'x' is not there, the output has 'y'",
+    )
+    assert plan.extract({"answer": {"x": 2}}).method == "jmespath"
+
+
+def test_the_winner_of_each_row_is_told() -> None:
+    fields = [
+        {"name": "x", "extraction": [{"type": "structured", "tool": "t"}, {"type": "direct"}]},
+        {"name": "y", "extraction": [{"type": "structured", "tool": "t"}, {"type": "direct"}]},
+    ]
+    plan = compile_output_mapping({"agent": "a", "fields": fields})
+    call = {"type": "tool_use", "name": "t", "input": {"x": 1}}
+    assert plan.extract({"content": [call], "y": 2}).method == "structured_output(t)+direct"
+    assert plan.extract({"x": 1, "y": 2}).method == "direct"
 
 
 def test_there_is_one_function_for_each_method() -> None:

@@ -35,11 +35,18 @@ PURE = (
     "output_forms",
     "output_mapping",
     "transformations",
+    "conversions",
+    "envelope",
+    "input_schema",
+    "input_keywords",
+    "schemas",
+    "target_files",
+    "traces",
 )
 SPEAKS_PYNAMODB = {"table", "records", "registry", "queries"}
 MAKES_CLIENTS = {"app", "stacks", "local"}
 CHECKS_INPUT = {"batch_input", "input_models"}
-SHOWS = {"cli", "display"}  # the command line's modules that write to a terminal
+SHOWS = {"cli", "cli_common", "cli_registry", "display"}  # the command line's modules that write to a terminal
 
 
 class Import(NamedTuple):

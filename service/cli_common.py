@@ -1,0 +1,57 @@
+"""What every group of commands shares: names that are nearly right, --stack and --json, the stack spoken to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from service import display, stacks
+from service.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class Commands(click.Group):
+    """A group that answers an unknown name with the nearest known one, and names what is not built yet (`later`)."""
+
+    def __init__(self, *args: Any, later: Iterable[str] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.later = tuple(later)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command of that name; raises UsageError with what there is instead."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            whole = f"{ctx.info_name} {name}" if ctx.parent is not None else name
+            if name in self.later:
+                raise click.UsageError(f"`{whole}` is not available yet")
+            raise click.UsageError(f"there is no command `{whole}`; {nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def with_json(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, which every command has."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")(command)
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--stack and --json, which every command that speaks to a stack has."""
+    named = click.option("--stack", "stack_name", metavar="NAME", help="A stack on AWS; without it the embedded one.")
+    return named(with_json(command))
+
+
+def open_stack(name: str | None, *, start: bool = False) -> stacks.Stack:
+    """The stack a command speaks to, named on stderr."""
+    wanted = stacks.chosen(name)
+    if wanted is not None:
+        stack = stacks.on_aws(wanted)
+    else:
+        local = stacks.local_stack()
+        if start:
+            local.start(display.tell)
+        stack = stacks.embedded(local)
+    display.stderr().print(f"[dim]{escape(stack.label)}[/]")
+    return stack

@@ -1,0 +1,302 @@
+"""Commands of the registry: output schemas tried and registered, targets registered and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service import display, schemas, target_files, traces
+from service.cli_common import Commands, common, open_stack, with_json
+from service.errors import BatchRefused, NotFound, Problem, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.registry import RegisteredTarget, Registry
+    from service.schemas import CheckedMapping
+
+_FILE = click.Path(path_type=Path)
+_version = click.option("--version", type=click.IntRange(min=0), metavar="N", help="An older version.")
+
+
+@click.group(cls=Commands)
+def schema() -> None:
+    """How a target's output is read: try a mapping on a sample, register it."""
+
+
+@schema.command("check")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--sample", type=_FILE, metavar="OUTPUT.json", help="The target's output as JSON, or several as JSON Lines."
+)
+@click.option("--target", metavar="NAME", help="Only the mapping of this target, in a file of several.")
+@with_json
+def schema_check(file: Path, sample: Path | None, target: str | None, *, as_json: bool) -> int:
+    """Check a schema or output mapping, and try it on a sample of the target's output. Needs no stack.
+
+    \b
+    batch-processor schema check my-mapping.yaml
+    batch-processor schema check my-mapping.yaml --sample output.json
+
+    FILE is YAML or JSON: a registry schema, an output mapping in any form, or a whole mapping file. With a sample,
+    each field is shown with its value, the step that found it, and why the steps before it did not. Exit code 0 when
+    every output of the sample would be a SUCCESS, 1 when one would be EXTRACTION_FAILED, 2 when FILE is faulty.
+    """  # noqa: D301 - \b is click's mark for lines that are kept as they are
+    checked = schemas.check_document(schemas.read_document(file), target)
+    if sample is None:
+        _show_outlines(checked, as_json=as_json)
+        return 0
+    if len(checked) > 1:
+        names = ", ".join(repr(one.target) for one in checked)
+        raise BatchRefused(
+            [Problem("--target", f"say of which target the sample is: the file has mappings of {names}")]
+        )
+    return _try(checked[0], schemas.read_outputs(sample), as_json=as_json)
+
+
+def _show_outlines(checked: list[CheckedMapping], *, as_json: bool) -> None:
+    outlines = [schemas.outline(one) for one in checked]
+    if as_json:
+        display.print_json({"valid": True, "mappings": outlines})
+        return
+    for outline in outlines:
+        display.mapping_outline(outline)
+
+
+def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
+    """Shows what the mapping makes of every output; 0 when all of them give a success."""
+    failed = 0
+    for number, output in enumerate(outputs, 1):
+        trace = traces.traced(checked.plan, output)
+        failed += trace["status"] != "SUCCESS"
+        if as_json:
+            display.print_json({"output": number, **trace})
+        else:
+            display.extraction_trace(trace, number, len(outputs))
+    if len(outputs) > 1:
+        display.tell(f"{len(outputs)} outputs: {len(outputs) - failed} SUCCESS, {failed} EXTRACTION_FAILED")
+    return 1 if failed else 0
+
+
+@schema.command("register")
+@click.argument("file", type=_FILE)
+@click.option("--target", metavar="NAME", help="The registered target; without it the one that the schema names.")
+@common
+def schema_register(file: Path, target: str | None, stack_name: str | None, *, as_json: bool) -> int:
+    """Register how a target's output is read, as a new version of the target.
+
+    \b
+    batch-processor schema register examples/schemas/echo.yaml
+    batch-processor schema register my-mapping.yaml --target my-agent
+
+    FILE is as for `schema check`. Batches that name no output mapping of their own use the newest version from then on;
+    a batch that is prepared keeps the version it began with.
+    """  # noqa: D301
+    document = schemas.read_document(file)
+    said = [one.target for one in schemas.check_document(document, target)]
+    name = target or (said[0] if len(said) == 1 else None)
+    if name is None:
+        raise BatchRefused([Problem("--target", "is missing: say for which registered target this is")])
+    stack = open_stack(stack_name)
+    registry = stack.app.registry
+    before = _found(registry, name)
+    if target is not None and said[0] not in (None, target):
+        display.tell(f"the schema says it is of {said[0]!r}; registered for {target!r} as --target says")
+    from service.registry import KIND_OF_TYPE  # noqa: PLC0415 - brings PynamoDB
+
+    output_schema = target_files.registrable(document, name, KIND_OF_TYPE.get(before.tool_type))
+    after = registry.amend(name, {"output_schema": output_schema})
+    if as_json:
+        display.print_json(_registered(before, after))
+    else:
+        _tell_registered(before, after)
+    return 0
+
+
+@schema.command("list")
+@click.argument("target", required=False)
+@common
+def schema_list(target: str | None, stack_name: str | None, *, as_json: bool) -> int:
+    """List the targets with the newest version of their schemas, or all versions of one TARGET.
+
+    \b
+    batch-processor schema list
+    batch-processor schema list sentiment
+    """  # noqa: D301
+    registry = open_stack(stack_name).app.registry
+    if target is None:
+        found: Iterable[RegisteredTarget] = registry.targets()
+    else:
+        _found(registry, target)
+        found = registry.versions(target)
+    entries = map(_schema_entry, found)
+    if as_json:
+        for entry in entries:
+            display.print_json(entry)
+    else:
+        display.schema_table(entries)
+    return 0
+
+
+def _schema_entry(target: RegisteredTarget) -> dict[str, Any]:
+    """A version's fields: null without a schema, or when each output tells which there are."""
+    fields, problem = None, None
+    if target.output_schema is not None:
+        try:
+            plan = schemas.check_document(target.output_schema, target.tool_name)[0].plan
+            fields = None if plan.columns is None else list(plan.columns)
+        except BatchRefused as refused:
+            problem = f"not a schema of ours: {refused.problems[0]}".splitlines()[0]
+    return {
+        "tool_name": target.tool_name,
+        "version": target.version,
+        "registered_at": target.registered_at,
+        "has_schema": target.output_schema is not None,
+        "fields": fields,
+        "problem": problem,
+    }
+
+
+@schema.command("show")
+@click.argument("target")
+@_version
+@common
+def schema_show(target: str, version: int | None, stack_name: str | None, *, as_json: bool) -> int:
+    """Show a target's output schema, as it can be registered again.
+
+    \b
+    batch-processor schema show sentiment
+    batch-processor schema show sentiment --version 1 > old.yaml
+    """  # noqa: D301
+    found = _found(open_stack(stack_name).app.registry, target, version)
+    if found.output_schema is None:
+        none = f"{target} version {found.version} has no output schema: an output's top-level keys are its fields"
+        raise NotFound(f"{none}; batch-processor schema register FILE --target {target}")
+    _show(found, found.output_schema, as_json=as_json)
+    return 0
+
+
+@click.group(cls=Commands, later=("definition", "invocation"))
+def tool() -> None:
+    """Targets (tools and agents) by name: register, list, show."""
+
+
+@tool.command("register")
+@click.argument("file", type=_FILE, required=False)
+@click.option("--name", metavar="NAME", help="In place of FILE: the target's name.")
+@click.option("--arn", metavar="ARN", help="The ARN of its Lambda function or Step Functions state machine.")
+@click.option("--description", metavar="TEXT", help="What it does, for people and agents.")
+@click.option("--input-schema", type=_FILE, metavar="FILE", help="JSON Schema of its input.")
+@click.option("--output-schema", type=_FILE, metavar="FILE", help="How its output is read, as for `schema check`.")
+@common
+def tool_register(  # noqa: PLR0913 - one argument per option
+    file: Path | None,
+    name: str | None,
+    arn: str | None,
+    description: str | None,
+    input_schema: Path | None,
+    output_schema: Path | None,
+    stack_name: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Register targets from FILE, or one by options; a new version when anything differs.
+
+    \b
+    batch-processor tool register targets.yaml
+    batch-processor tool register --name my-agent --arn arn:aws:states:…:stateMachine:my-agent
+
+    FILE is YAML or JSON: one target, or a list under `targets`, with tool_name, resource_arn, tool_type (lambda or
+    state_machine), description, input_schema, output_schema (in place, or {file: path}). What is left out stays as it
+    was in the newest version; null takes it away.
+    """  # noqa: D301
+    options = {"tool_name": name, "resource_arn": arn, "description": description}
+    paths = {"input_schema": input_schema, "output_schema": output_schema}
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    given |= {key: {"file": str(path)} for key, path in paths.items() if path is not None}
+    if (file is None) == (not given):
+        raise click.UsageError("give a FILE, or --name and --arn")
+    targets = target_files.check_targets(
+        schemas.read_document(file) if file else given, file.parent if file else Path()
+    )
+    registry = open_stack(stack_name).app.registry
+    for target in targets:
+        before = registry.find(target["tool_name"])
+        after = registry.amend(target["tool_name"], target)
+        if as_json:
+            display.print_json(_registered(before, after))
+        else:
+            _tell_registered(before, after)
+    return 0
+
+
+@tool.command("list")
+@common
+def tool_list(stack_name: str | None, *, as_json: bool) -> int:
+    """List the registered targets, each with its newest version.
+
+    \b
+    batch-processor tool list
+    """  # noqa: D301
+    targets = [_attributes(target) for target in open_stack(stack_name).app.registry.targets()]
+    if as_json:
+        for target in targets:
+            display.print_json(target)
+    else:
+        display.target_table(targets)
+    return 0
+
+
+@tool.command("show")
+@click.argument("name")
+@_version
+@common
+def tool_show(name: str, version: int | None, stack_name: str | None, *, as_json: bool) -> int:
+    """Show a target with its schemas, as it can be registered again.
+
+    \b
+    batch-processor tool show sentiment
+    batch-processor tool show sentiment --version 1 --json
+    """  # noqa: D301
+    found = _found(open_stack(stack_name).app.registry, name, version)
+    attributes = _attributes(found)
+    _show(found, attributes if as_json else {key: attributes[key] for key in target_files.TARGET_KEYS}, as_json=as_json)
+    return 0
+
+
+def _found(registry: Registry, name: str, version: int | None = None) -> RegisteredTarget:
+    """A target that is registered; raises NotFound with what there is instead."""
+    found = registry.find(name, version)
+    if found is not None:
+        return found
+    numbers = [str(target.version) for target in registry.versions(name)]
+    if numbers:
+        raise NotFound(f"{name} has no version {version}; it has {', '.join(reversed(numbers))}")
+    raise NotFound(f"there is no target {name!r} in the registry; {nearest(name, registry.names())}")
+
+
+def _attributes(target: RegisteredTarget) -> dict[str, Any]:
+    return {key: getattr(target, key) for key in (*target_files.TARGET_KEYS, "version", "registered_at")}
+
+
+def _show(target: RegisteredTarget, value: Any, *, as_json: bool) -> None:
+    """A document of the registry, in YAML under a comment that says which."""
+    if as_json:
+        display.print_json(value)
+        return
+    when = f", registered {target.registered_at}" if target.registered_at else ""
+    click.echo(f"# {target.tool_name} version {target.version}{when}")
+    click.echo(schemas.to_yaml(value), nl=False)
+
+
+def _registered(before: RegisteredTarget | None, after: RegisteredTarget) -> dict[str, Any]:
+    new = before is None or before.version != after.version
+    return {"tool_name": after.tool_name, "version": after.version, "new_version": new}
+
+
+def _tell_registered(before: RegisteredTarget | None, after: RegisteredTarget) -> None:
+    new = _registered(before, after)["new_version"]
+    said = "registered" if new else "nothing differs from"
+    click.echo(f"{after.tool_name}: {said} version {after.version}")

@@ -1,0 +1,43 @@
+"""Runs every case of tests/cases/input_*.json: what an input mapping makes of the row that is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.conversions import RowNotMapped
+from service.mapping import compile_input_mapping
+
+FOLDER = Path(__file__).parent.parent / "cases"
+KEYS = {"comment", "given", "input_mapping", "result", "error"}
+
+
+def every() -> list[Any]:
+    found = []
+    for path in sorted(FOLDER.glob("input_*.json")):
+        for part in json.loads(path.read_text(encoding="utf-8")):
+            for case in part["cases"]:
+                full = {"given": part["given"], **case}
+                found.append(pytest.param(full, id=f"{path.stem.removeprefix('input_')}-{case['comment']}"))
+    return found
+
+
+@pytest.mark.parametrize("case", every())
+def test_input_mapping(case: dict[str, Any]) -> None:
+    assert set(case) <= KEYS
+    plan = compile_input_mapping(case["input_mapping"], list(case["given"]))
+    if "error" in case:
+        with pytest.raises(RowNotMapped) as refused:
+            plan.fields(case["given"])
+        assert case["error"] in refused.value.message
+        return
+    made = plan.fields(case["given"])
+    assert json.dumps(made) == json.dumps(case["result"])  # 1 is not true, and 1.0 is not 1
+    assert tuple(made) == plan.names
+
+
+def test_there_are_many_cases() -> None:
+    assert len(every()) >= 60
