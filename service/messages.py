@@ -84,7 +84,7 @@ class Reading:
     @_Once
     def failed(self) -> bool:
         """Whether the output as a whole is a tool's result that says it is an error."""
-        return any([is_error(view) for view in self.views if isinstance(view, dict) and "content" in view])
+        return any(is_error(view) for view in self.views if isinstance(view, dict) and "content" in view)
 
     @_Once
     def _found(self) -> list[ToolCall | ToolResult]:

@@ -35,6 +35,8 @@ PURE = (
     "output_forms",
     "output_mapping",
     "transformations",
+    "blocks",
+    "functions",
     "conversions",
     "envelope",
     "input_schema",
