@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit clean
+.PHONY: help setup demo test lint types unit bench clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ types: setup
 
 unit: setup
 	@$(BIN)/python -m pytest
+
+bench: setup ## Extraction against the textbook, in one run
+	@$(BIN)/python benchmarks/extraction.py
 
 clean: ## Remove what was built (the embedded stack's data stay)
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -240,7 +240,11 @@ def _show_rows(rows: Iterator[dict[str, Any]], limit: int | None, *, as_json: bo
             display.print_json(row)
         return
     most = limit or (_SHOWN if sys.stdout.isatty() else None)
-    display.row_table(islice(rows, most), with_batch=with_batch)
+    shown = list(islice(rows, most))
+    if not shown:
+        display.tell("no such rows")
+        return
+    display.row_table(shown, with_batch=with_batch)
     if limit is None and most is not None and next(rows, None) is not None:
         display.tell(f"… the first {most}; more with --limit N or --json")
 

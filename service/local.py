@@ -148,6 +148,7 @@ class Embedded:
         """The port of last time when it is free: addresses in what was stored stay right."""
         for wanted in (self.state().get("port") or 4566, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: closed ones linger
                 probe.bind(("127.0.0.1", int(wanted)))
                 return int(probe.getsockname()[1])
         raise LocalStackFailed("no free port on 127.0.0.1")
