@@ -55,7 +55,7 @@ PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check 
 PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
 # referencing needs typing-extensions up to Python 3.12: the embedded stack's functions may run there.
 JSONSCHEMA := jsonschema jsonschema-specifications referencing rpds-py attrs typing-extensions
-LOCAL_ONLY := cli cli_common cli_registry client display embedded local queries remap schemas stacks target_files traces
+LOCAL_ONLY := cli cli_common cli_local cli_registry cli_rows client display embedded local queries remap schemas stacks target_files traces
 
 define package
 	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"

@@ -93,6 +93,14 @@ class App:
         self._bind()
         return Registry()
 
+    @cached_property
+    def queries(self) -> Any:
+        """The module of queries by index, its models bound to this stack."""
+        from service import queries  # noqa: PLC0415
+
+        self._bind()
+        return queries
+
     def _bind(self) -> None:
         from service import table  # noqa: PLC0415
 

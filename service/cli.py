@@ -11,14 +11,16 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
-from service import batches, cli_registry, client, display, stacks
+from service import batches, cli_local, cli_registry, cli_rows, client, display
 from service.cli_common import Commands, common, open_stack
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.models import FAILURES, OPEN, split_s3_uri
 from service.table import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+    from service import stacks
 
 USAGE, COULD_NOT_RUN, INTERRUPTED = 2, 3, 130
 _LATER = ("check", "rerun", "report", "ui", "mcp")
@@ -34,8 +36,8 @@ def cli() -> None:
     """Run a CSV, row by row, through a tool (Lambda) or an agent (Step Functions), and get a CSV back."""
 
 
-cli.add_command(cli_registry.schema)
-cli.add_command(cli_registry.tool)
+for _command in (cli_rows.failed, cli_rows.results, cli_registry.schema, cli_registry.tool, cli_local.local):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -177,80 +179,6 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("batch")
-@click.option("--status", "row_status", type=click.Choice(_STATUSES), help="Only rows of this status.")
-@click.option("--error", metavar="TYPE", help="Only rows whose error is of this type (EchoFailure, States.Timeout, …).")
-@click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
-@common
-def failed(  # noqa: PLR0913 - one argument per option
-    batch: str, row_status: str | None, error: str | None, limit: int | None, stack_name: str | None, *, as_json: bool
-) -> int:
-    """Show the rows of a batch that did not succeed, by status, with their causes."""
-    stack = open_stack(stack_name)
-    record = client.find(stack, batch)
-    from service import queries  # noqa: PLC0415 - brings PynamoDB
-
-    _show_rows(queries.failed(record.batch_id, row_status, error), limit, as_json=as_json)
-    return 0
-
-
-@cli.command()
-@click.argument("batch", required=False)
-@click.option("--since", metavar="SPAN|TIME", help="2h, 30min, 3d or an ISO time; 24h without a batch.")
-@click.option("--until", metavar="SPAN|TIME", help="The same; now without it.")
-@click.option("--status", "row_status", type=click.Choice(["SUCCESS", *_STATUSES]), help="Only rows of this status.")
-@click.option("--limit", type=click.IntRange(min=1), help=f"How many rows; {_SHOWN} at a terminal.")
-@common
-def results(  # noqa: PLR0913 - one argument per option
-    batch: str | None,
-    since: str | None,
-    until: str | None,
-    row_status: str | None,
-    limit: int | None,
-    stack_name: str | None,
-    *,
-    as_json: bool,
-) -> int:
-    """Show stored results: of one batch in row order, or of all batches in the order of time."""
-    first, last = _moment("--since", since), _moment("--until", until)
-    stack = open_stack(stack_name)
-    from service import queries  # noqa: PLC0415 - brings PynamoDB
-
-    if batch is not None:
-        record = client.find(stack, batch)
-        rows = queries.within(queries.of_batch(record.batch_id, row_status), first, last)
-    else:
-        assert stack.app.records
-        rows = queries.between(first or client.moment("24h"), last or client.moment("0s"), row_status)
-    _show_rows(rows, limit, as_json=as_json, with_batch=batch is None)
-    return 0
-
-
-def _moment(option: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return client.moment(text)
-    except ValueError:
-        raise BatchRefused([Problem(option, f"{text!r} is neither a span (2h, 30min, 3d) nor an ISO time")]) from None
-
-
-def _show_rows(rows: Iterator[dict[str, Any]], limit: int | None, *, as_json: bool, with_batch: bool = False) -> None:
-    if as_json:
-        for row in islice(rows, limit):
-            display.print_json(row)
-        return
-    most = limit or (_SHOWN if sys.stdout.isatty() else None)
-    shown = list(islice(rows, most))
-    if not shown:
-        display.tell("no such rows")
-        return
-    display.row_table(shown, with_batch=with_batch)
-    if limit is None and most is not None and next(rows, None) is not None:
-        display.tell(f"… the first {most}; more with --limit N or --json")
-
-
-@cli.command()
-@click.argument("batch")
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
@@ -342,59 +270,6 @@ def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     else:
         display.stdout().print(f"{escape(record.batch_id)} is stopping: rows in flight are stored, no others are begun")
         display.stdout().print(f"[dim]Its end:[/] batch-processor status '{record.batch_id}' --follow")
-    return 0
-
-
-@cli.group(cls=Commands)
-def local() -> None:
-    """The embedded stack: the whole application on this machine."""
-
-
-@local.command("start")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
-def local_start(*, as_json: bool) -> int:
-    """Start it and deploy what has changed; it runs until `local stop`."""
-    embedded = stacks.local_stack()
-    embedded.start(display.tell)
-    return _local_status(embedded, as_json=as_json)
-
-
-@local.command("stop")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
-def local_stop(*, as_json: bool) -> int:
-    """Stop it; batches and results are kept."""
-    embedded = stacks.local_stack()
-    was_running = embedded.stop()
-    if as_json:
-        display.print_json({"running": False, "was_running": was_running})
-    else:
-        display.stdout().print("stopped; its data are kept" if was_running else "it was not running")
-    return 0
-
-
-@local.command("status")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
-def local_status(*, as_json: bool) -> int:
-    """Say whether it runs, where, and where its data are."""
-    return _local_status(stacks.local_stack(), as_json=as_json)
-
-
-def _local_status(embedded: Any, *, as_json: bool) -> int:
-    running = embedded.running()
-    known = {
-        "running": running,
-        "endpoint": embedded.endpoint if running else None,
-        "pid": embedded.state().get("pid") if running else None,
-        "data": str(embedded.root),
-        "targets": stacks.embedded(embedded).app.registry.names() if running else None,
-    }
-    if as_json:
-        display.print_json(known)
-    elif running:
-        display.stdout().print(f"running at {known['endpoint']}, data in {escape(str(known['data']))}")
-        display.stdout().print(f"targets: {', '.join(known['targets'])}")
-    else:
-        display.stdout().print("not running: batch-processor local start")
     return 0
 
 

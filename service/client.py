@@ -14,6 +14,7 @@ import yaml
 
 from service import batches
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
+from service.failures import json_object
 from service.models import OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
 from service.queries import plain
 
@@ -98,7 +99,7 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
         result: dict[str, Any] = json.loads(execution["output"])
         return result
     cause = str(execution.get("cause") or "")
-    details = _object(cause)
+    details = json_object(cause)
     if execution.get("error") == "BatchFailed" and "counts" in details:
         return details
     message = str(details.get("errorMessage") or cause or "no cause given")
@@ -111,14 +112,6 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
             return batches.result_of(record)
     what = f"{execution['status']} {execution.get('error') or ''}".strip()
     raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def find(stack: Stack, given: str) -> BatchItem:

@@ -70,7 +70,7 @@ def describe_failure(failure: Mapping[str, Any]) -> Failure:
     """
     caught = str(failure.get("Error") or "Unknown")
     cause = str(failure.get("Cause") or "")
-    details = _object(cause)
+    details = json_object(cause)
     if "ExecutionArn" in details:
         return _of_execution(details, caught)
     if "errorMessage" in details:
@@ -83,7 +83,7 @@ def _of_execution(details: Mapping[str, Any], caught: str) -> Failure:
     ended = details.get("Status")
     kind = str(details.get("Error") or (TASK_TIMEOUT if ended == "TIMED_OUT" else caught))
     cause = str(details.get("Cause") or "")
-    message = str(_object(cause).get("errorMessage") or cause or f"the execution ended {ended} without a cause")
+    message = str(json_object(cause).get("errorMessage") or cause or f"the execution ended {ended} without a cause")
     status = RowStatus.TIMEOUT if ended == "TIMED_OUT" else _status(kind)
     start, stop = details.get("StartDate"), details.get("StopDate")  # milliseconds since 1970
     took = stop - start if isinstance(start, int) and isinstance(stop, int) else None
@@ -94,7 +94,8 @@ def _status(*kinds: str) -> RowStatus:
     return RowStatus.FAILED if _TIMEOUTS.isdisjoint(kinds) else RowStatus.TIMEOUT
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """The object that a text is the JSON of; an empty one of any other text."""
     try:
         value = json.loads(text)
     except ValueError:

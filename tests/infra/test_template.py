@@ -313,7 +313,20 @@ ACTIONS = {
 # Asked for by no call: without it S3 answers 403, not 404, for an object that is not there (S3 guide, GetObject).
 BESIDE = {"s3:ListBucket"}
 COMMAND_LINE = {  # with the user's own rights
-    *("cli", "cli_common", "cli_registry", "client", "display", "local", "stacks", "embedded", "queries", "remap"),
+    *(
+        "cli",
+        "cli_common",
+        "cli_local",
+        "cli_registry",
+        "cli_rows",
+        "client",
+        "display",
+        "local",
+        "stacks",
+        "embedded",
+        "queries",
+        "remap",
+    ),
     *("schemas", "traces", "target_files"),
 }
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}

@@ -48,7 +48,14 @@ PURE = (
 SPEAKS_PYNAMODB = {"table", "records", "registry", "queries"}
 MAKES_CLIENTS = {"app", "stacks", "local"}
 CHECKS_INPUT = {"batch_input", "input_models"}
-SHOWS = {"cli", "cli_common", "cli_registry", "display"}  # the command line's modules that write to a terminal
+SHOWS = {
+    "cli",
+    "cli_common",
+    "cli_local",
+    "cli_registry",
+    "cli_rows",
+    "display",
+}  # the command line's modules that write to a terminal
 
 
 class Import(NamedTuple):
