@@ -207,7 +207,8 @@ def test_a_limit_alone_is_no_failure(deployed: Any) -> None:
 @pytest.mark.parametrize("concurrency", [1, 3, 12])
 def test_rows_in_flight_never_exceed_max_concurrency(deployed: Any, concurrency: int) -> None:
     probe = f"flight-{concurrency}"
-    deployed.write("flight.csv", "id,probe,sleep_s\n" + "".join(f"{n},{probe},0.15\n" for n in range(36)))
+    sleep = 0.05 * concurrency  # long enough for cold workers to come up beside each other
+    deployed.write("flight.csv", "id,probe,sleep_s\n" + "".join(f"{n},{probe},{sleep}\n" for n in range(36)))
     mapping = probe_mapping(deployed, max_concurrency=concurrency)
     result = deployed.json("run", "flight.csv", "--target", PROBE_ARN, "--mapping", mapping)
     assert result["counts"]["SUCCESS"] == 36
