@@ -288,14 +288,15 @@ def _step_text(step: Mapping[str, Any]) -> str:
 
 def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
     """Registered targets, one a line."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for name in ("name", "type", "version"):
         table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
     table.add_column("resource", no_wrap=True)
-    table.add_column("description", overflow="ellipsis", no_wrap=True)
+    table.add_column("description", overflow="ellipsis", no_wrap=True, ratio=1)
     for target in targets:
         said = (target["tool_name"], target["tool_type"], str(target["version"]))
-        table.add_row(*map(escape, (*said, target["resource_arn"], target["description"])))
+        resource = target["resource_arn"].split(":", 5)[-1]  # function:name, stateMachine:name
+        table.add_row(*map(escape, (*said, resource, target["description"])))
     _print_table(table)
 
 

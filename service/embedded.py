@@ -47,6 +47,7 @@ def check() -> None:
         "stepfunctions._resolve_params_obj": (stepfunctions, "_resolve_params_obj", ["template", "data", "ctx"]),
         "stepfunctions._resolve_path": (stepfunctions, "_resolve_path", ["path", "data"]),
         "lambda_svc._execute_function_warm": (lambda_svc, "_execute_function_warm", ["func", "event", "request_id"]),
+        "lambda_runtime.reset": (lambda_runtime, "reset", []),
     }
     for name, (module, attribute, parameters) in expected.items():
         found = getattr(module, attribute, None)
@@ -127,10 +128,17 @@ def _patch_quiet_functions() -> None:
     lambda_runtime.Worker._drain_stderr_bounded.__defaults__ = (0.0, 0.005, 0.25)  # noqa: SLF001
 
 
+def end_functions() -> None:
+    """Ends every function's process, also one in the middle of a call."""
+    from ministack.core import lambda_runtime  # noqa: PLC0415
+
+    lambda_runtime.reset()
+
+
 def main() -> None:
     """Serves until it is told to stop (SIGTERM); its data are written by then.
 
-    It ends at once: Python would first wait for the thread of every call that is under way.
+    It ends its functions' processes and itself at once: Python would first wait for the thread of every call.
     """
     threading.stack_size(512 * 1024)  # a thread for each row in flight
     patch()
@@ -144,6 +152,7 @@ def main() -> None:
         code = ended.code
     except BaseException:  # noqa: BLE001 - whatever it was, it is printed and the process ends with 1
         traceback.print_exc()
+    end_functions()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
