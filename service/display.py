@@ -153,7 +153,7 @@ def batch_table(entries: Iterable[dict[str, Any]]) -> None:
             "" if entry["row_count"] is None else f"{entry['row_count']:,}",
             "" if bad is None else f"{bad:,}",
             (entry["started_at"] or "")[:19].replace("T", " "),
-            escape(entry["source_uri"] or ""),
+            escape(_source(entry["source_uri"] or "")),
         )
     _print_table(table)
 
@@ -284,6 +284,11 @@ def extraction_trace(trace: Mapping[str, Any], number: int, total: int) -> None:
 
 def _step_text(step: Mapping[str, Any]) -> str:
     return f"{step['method']}  {step['expression']}" if step["expression"] else str(step["method"])
+
+
+def _source(uri: str) -> str:
+    """A file's name where it was uploaded, else the whole URI."""
+    return uri.rpartition("/")[2] if "/uploads/" in uri else uri
 
 
 def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
