@@ -33,8 +33,9 @@ types: setup
 unit: setup
 	@$(BIN)/python -m pytest
 
-bench: setup ## Extraction against the textbook, in one run
+bench: setup ## Extraction and aggregation against the textbook, in one run each
 	@$(BIN)/python benchmarks/extraction.py
+	@$(BIN)/python benchmarks/aggregation.py
 
 clean: ## Remove what was built (the embedded stack's data stay)
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -76,4 +77,4 @@ build-OutputWriterFunction:
 	$(call package,write_result,jmespath google-re2)
 
 build-ResultAggregatorFunction:
-	$(call package,aggregate_results,pynamodb)
+	$(call package,aggregate_results,pynamodb orjson)

@@ -71,6 +71,14 @@ class App:
         return ResultStore(self.dynamodb, self.settings.results_table)
 
     @cached_property
+    def reader(self) -> ResultStore:
+        """The same results, for who reads pages of them: answers are decoded by the page reader."""
+        from service.pages import PageReader  # noqa: PLC0415
+        from service.store import ResultStore  # noqa: PLC0415
+
+        return ResultStore(self.dynamodb, self.settings.results_table, PageReader(self.dynamodb).query)
+
+    @cached_property
     def plans(self) -> Plans:
         """Plans by batch and hash, and the stop flag."""
         from service.plans import Plans  # noqa: PLC0415

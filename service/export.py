@@ -165,7 +165,7 @@ class Export:
         wanted = tuple(attribute for attribute, columns in known.items() if columns is None)
         if wanted and not self._found.whole:
             names = ("row_id", *wanted, "ttl")
-            for page in self._app.store.pages(self._batch_id, after=self._found.last, names=names):
+            for page in self._app.reader.pages(self._batch_id, after=self._found.last, names=names):
                 self._found.add(page, wanted)
                 if page and remaining_ms() < ENOUGH_TIME:  # each invocation gets further: an empty page may be the last
                     return None
@@ -183,7 +183,7 @@ class Export:
         return line_of(entry, columns)
 
     def _pages(self) -> Iterator[list[Any]]:
-        pages = self._app.store.pages(self._batch_id, after=self._last)
+        pages = self._app.reader.pages(self._batch_id, after=self._last)
         if self._record is None:
             return pages
         first = (row_number(self._last) or 0) + 1 if self._last else 1

@@ -94,11 +94,14 @@ def cell(value: Any) -> str:
         return repr(value)
     if isinstance(value, bytes):
         return _base64(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_base64)
+    return _nested(value)
 
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
+
+
+_nested = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_base64).encode
 
 
 def neutral(text: str) -> str:
@@ -120,7 +123,8 @@ class CsvWriter:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")
         if self._neutralise:
-            writer.writerows([neutral(value) for value in line] for line in lines)
+            # A cell that is empty or begins with a letter or digit, as most do, can be no formula.
+            writer.writerows([v if v[:1].isalnum() or not v else neutral(v) for v in line] for line in lines)
         else:
             writer.writerows(lines)
         return text.getvalue().encode("utf-8", errors="replace")
@@ -138,12 +142,23 @@ def cause_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
     return kind, message
 
 
+def _cell_of(attribute: Mapping[str, Any]) -> str:
+    """The cell of a value in wire form."""
+    digits: str | None = attribute.get("N")
+    if digits is not None:
+        return digits
+    if "BOOL" in attribute:
+        return "true" if attribute["BOOL"] else "false"
+    return cell(codec.decode(attribute))
+
+
 def line_of(item: dict[str, Any], columns: Columns) -> list[str]:
     """The line of a result, which is given in DynamoDB's wire form."""
     row = item.get("input_data", {}).get("M", {})
     fields = item.get("output_data", {}).get("M", {})
-    line = [cell(codec.decode(row[name], exact=True)) if name in row else "" for name in columns.inputs]
-    line += [cell(codec.decode(fields[name], exact=True)) if name in fields else "" for name in columns.outputs]
+    # texts, by far the most, without a call
+    line = [(found.get("S") or _cell_of(found)) if (found := row.get(name)) else "" for name in columns.inputs]
+    line += [(found.get("S") or _cell_of(found)) if (found := fields.get(name)) else "" for name in columns.outputs]
     if not columns.metadata:
         return line
     cause = cause_of(item)

@@ -12,7 +12,7 @@ from service import codec
 from service.models import Result, RowStatus, now_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SHARDS = 16  # partition keys a day of timestamp-index is spread over
 ITEM_BYTES = 390_000  # of the 400 KB an item may hold
@@ -137,9 +137,10 @@ def _value_bytes(value: dict[str, Any]) -> int:
 class ResultStore:
     """Puts and reads of the results table."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:
+    def __init__(self, dynamodb: Any, table: str, query: Callable[..., dict[str, Any]] | None = None) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._query = query or dynamodb.query
 
     def put(self, result: Result) -> str:
         """Stores the result unless a better one is there; returns the status that is stored afterwards.
@@ -214,7 +215,7 @@ class ResultStore:
         if after is not None:
             arguments["ExclusiveStartKey"] = {"batch_id": {"S": batch_id}, "row_id": {"S": after}}
         while True:
-            answer = self._dynamodb.query(**arguments)
+            answer = self._query(**arguments)
             yield [item for item in answer["Items"] if alive(item, now)]
             if "LastEvaluatedKey" not in answer:
                 return

@@ -382,7 +382,7 @@ def test_a_failure_leaves_neither_object_nor_upload(app: App, where: str, monkey
 def test_an_abort_that_fails_hides_no_error(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     making = Export(app, BATCH, None, "no-such-bucket", KEY, {})
     making._upload.upload_id = "gone"
-    monkeypatch.setattr(app.store, "pages", fail)
+    monkeypatch.setattr(app.reader, "pages", fail)
     with pytest.raises(RuntimeError):
         making.run(PLENTY)
 

@@ -148,6 +148,23 @@ def test_a_line_has_the_exact_digits() -> None:
     assert line_of(item(1, output_data=fields), Columns((), ("n", "gone")))[:2] == [fields["M"]["n"]["N"], ""]
 
 
+def test_a_cell_of_a_line_is_that_of_the_value_in_wire_form() -> None:
+    values = {"s": "a", "e": "", "n": 12, "t": True, "f": False, "z": None, "l": [1, "x"], "m": {"B": "b"}, "b": b"z"}
+    fields = codec.encode(values)
+    assert line_of(item(1, output_data=fields), Columns((), tuple(values)))[: len(values)] == list(
+        map(cell, values.values())
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1", "-1", "-a", " =1", "é", "\u180e=1", "\ufeff@a", "²", "=1", "\ta", "+", "١"]
+)
+def test_what_is_not_looked_at_is_no_formula(text: str) -> None:
+    assert CsvWriter(neutralise=True).encode([[text, "x"]]) == CsvWriter(neutralise=False).encode(
+        [[neutral(text), "x"]]
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
