@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = "echo#1"
 KEY = "results/echo/1.csv"
 IDS = itertools.count()
-TTL = int(time.time()) + 3600
+TTL = int(time.time()) + 86_400  # the tests may take their time
 PLENTY, LITTLE = (lambda: ENOUGH_TIME), (lambda: ENOUGH_TIME - 1)
 
 

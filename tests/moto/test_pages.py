@@ -137,7 +137,7 @@ def test_items_are_those_that_botocore_gives(server: Server, client: Any, store:
         "m": {"M": {"B": {"B": b""}, "l": {"L": [{"B": b"3"}]}}},
     }
     items = [
-        wire(1, output_data=FIELDS, output=b"z" * 99, ttl=NOW + 60),
+        wire(1, output_data=FIELDS, output=b"z" * 99, ttl=NOW + 86_400),
         {**wire(2), **binary},
         wire(3, error={"type": "E"}),
     ]
@@ -163,7 +163,7 @@ def test_pages_follow_one_another(server: Server, store: ResultStore) -> None:
 
 
 def test_expired_items_are_left_out(server: Server, store: ResultStore) -> None:
-    server.give(page(wire(1, ttl=NOW - 60), wire(2, ttl=NOW + 60), wire(3)))
+    server.give(page(wire(1, ttl=NOW - 60), wire(2, ttl=NOW + 86_400), wire(3)))
     ((first, second),) = store.pages(BATCH)
     assert (first["row_id"]["S"], second["row_id"]["S"]) == (row_id(2), row_id(3))
 

@@ -40,7 +40,7 @@ def requests_of(app: App, operation: str) -> list[dict[str, Any]]:
     return seen
 
 
-PAST, FUTURE = NOW - 60, NOW + 3600
+PAST, FUTURE = NOW - 60, NOW + 86_400
 # there before, put, whether it replaces
 CASES = [
     ((SUCCESS, 1, FUTURE), (FAILED, 1), False),
