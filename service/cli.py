@@ -14,7 +14,7 @@ from rich.markup import escape
 from service import batches, cli_local, cli_registry, cli_rows, client, display
 from service.cli_common import Commands, common, open_stack
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
-from service.models import FAILURES, OPEN, split_s3_uri
+from service.models import OPEN, split_s3_uri
 from service.table import TableError
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 USAGE, COULD_NOT_RUN, INTERRUPTED = 2, 3, 130
 _LATER = ("check", "rerun", "report", "ui", "mcp")
-_SHOWN = 50  # rows at a terminal without --limit
-_STATUSES = (*(status.value for status in FAILURES), "UNKNOWN")
 
 
 @click.group(
