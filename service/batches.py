@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 _ENDED_AS = {"ABORTED": "was aborted", "TIMED_OUT": "ran out of time", "FAILED": "failed"}
-_CSV_DEFAULTS = {"format": "csv", "column_style": "prefixed", "neutralise_formulas": True}
 
 
 def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int]) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     if own:
         app.records.update_open(identifier, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
         record = app.records.get(identifier)
-    csv = {**_CSV_DEFAULTS, **((record.csv or {}) if record else {}), **_present(event.get("csv"))}
+    csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
     continuation = ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
     export = Export(app, identifier, record, bucket, key, csv, continuation)
     more = export.run(remaining_ms)

@@ -10,6 +10,7 @@ import click
 from service import display, schemas, target_files, traces
 from service.cli_common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
+from service.models import KIND_OF_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,8 +105,6 @@ def schema_register(file: Path, target: str | None, stack_name: str | None, *, a
     before = _found(registry, name)
     if target is not None and said[0] not in (None, target):
         display.tell(f"the schema says it is of {said[0]!r}; registered for {target!r} as --target says")
-    from service.registry import KIND_OF_TYPE  # noqa: PLC0415 - brings PynamoDB
-
     output_schema = target_files.registrable(document, name, KIND_OF_TYPE.get(before.tool_type))
     after = registry.amend(name, {"output_schema": output_schema})
     if as_json:

@@ -10,13 +10,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from service import batches
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.failures import json_object
 from service.models import OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
 from service.queries import plain
+from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from service.stacks import Stack
     from service.table import BatchItem
 
-MAPPING_KEYS = ("input_mapping", "output_mapping", "output_mappings", "execution_config", "source", "csv")
 _RECENT = 1000  # batches looked at for a prefix
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -37,19 +35,15 @@ class CouldNotRun(BatchProcessorError):
 def read_mapping(path: Path) -> dict[str, Any]:
     """The keys of a mapping file (YAML or JSON); raises BatchRefused."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BatchRefused([Problem(f"--mapping {path}", f"cannot be read: {error}")]) from error
-    try:
-        given = yaml.safe_load(text)  # JSON is YAML
-    except yaml.YAMLError as error:
-        raise BatchRefused([Problem(f"--mapping {path}", f"is neither YAML nor JSON: {error}")]) from error
+        given = read_document(path)
+    except BatchRefused as refused:
+        raise BatchRefused(Problem(f"--mapping {path}", str(problem)) for problem in refused.problems) from refused
     if not isinstance(given, dict):
-        raise BatchRefused([Problem(f"--mapping {path}", f"must hold an object with any of {', '.join(MAPPING_KEYS)}")])
-    unknown = [key for key in given if key not in MAPPING_KEYS]
+        raise BatchRefused([Problem(f"--mapping {path}", f"must hold an object with any of {', '.join(FILE_KEYS)}")])
+    unknown = [key for key in given if key not in FILE_KEYS]
     if unknown:
         raise BatchRefused(
-            Problem(f"--mapping {path}: {key}", f"unknown key; {nearest(str(key), MAPPING_KEYS)}") for key in unknown
+            Problem(f"--mapping {path}: {key}", f"unknown key; {nearest(str(key), FILE_KEYS)}") for key in unknown
         )
     return given
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from service.table import BatchItem
 
 _WINDOW = 1 << 20  # bytes of the source read at once: rows that are missing here and there share a request
-# Without s3:ListBucket, an object that is gone answers AccessDenied.
-_UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 
 
 class Bare(NamedTuple):
@@ -78,7 +76,7 @@ class Gaps:
         except SourceChanged:
             self._readable = False
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _UNREADABLE:
+            if error.response["Error"]["Code"] not in objects.UNREADABLE:
                 raise
             self._readable = False
         return {}

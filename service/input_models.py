@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.models import target_name
-
-KIND_SYNONYMS = {"agent": "agent", "state_machine": "agent", "tool": "tool", "lambda": "tool"}
+from service.models import KINDS, target_name
 
 
 def _number(given: Any) -> Any:
@@ -97,7 +95,7 @@ class Target(_Part):
         if isinstance(named, str) and named.startswith("arn:") and given.get("arn") is None:
             read["arn"] = named
         if isinstance(kind, str):
-            read["type"] = KIND_SYNONYMS.get(kind.lower(), kind)
+            read["type"] = KINDS.get(kind.lower(), kind)
         return read
 
 

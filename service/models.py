@@ -25,6 +25,10 @@ class RowStatus(StrEnum):
 
 
 COUNTED = tuple(status for status in RowStatus if status is not RowStatus.UNKNOWN)
+# Words for the two kinds of target: ours, and those of AWS that inputs and registries use.
+KINDS = {"agent": "agent", "state_machine": "agent", "tool": "tool", "lambda": "tool"}
+KIND_OF_TYPE = {"lambda": "tool", "state_machine": "agent"}  # by the registry's `tool_type`
+TYPE_OF_KIND = {kind: kind_type for kind_type, kind in KIND_OF_TYPE.items()}
 FAILURES = (RowStatus.FAILED, RowStatus.TIMEOUT, RowStatus.INVALID_INPUT, RowStatus.EXTRACTION_FAILED)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 # GetObject's answers when the version asked for is not there; a range of that version is never beyond its end.
 _GONE = ("PreconditionFailed", "412", "NoSuchKey", "NoSuchBucket", "InvalidRange")
+# An object that is gone or may not be read; without s3:ListBucket, one that is gone answers AccessDenied.
+UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 PART = 8 << 20  # bytes; S3 takes 10,000 parts of 5 MiB to 5 GiB, so 80 GB at this size
 
 

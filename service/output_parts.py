@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service.errors import Problem, nearest
 from service.expressions import Expression, ExpressionFault, compile_expression
 from service.methods import METHODS, Field
+from service.models import KINDS
 from service.values import TYPES, compile_form, kind_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # They choose the CSV's columns, not the fields.
 CSV_KEYS = frozenset({"include_original", "add_metadata"})
-KINDS = {"agent": "agent", "state_machine": "agent", "tool": "tool", "lambda": "tool"}
 _SYNONYMS = {"structured": "structured_output"}
 
 

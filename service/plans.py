@@ -8,6 +8,7 @@ import zlib
 from functools import lru_cache
 from typing import Any
 
+from service.errors import BatchRefused, Problem
 from service.models import now_iso
 
 _ITEM_LIMIT = 380_000  # bytes; an item holds 400 KB with its names
@@ -26,12 +27,13 @@ class Plans:
         self.load = lru_cache(maxsize=32)(self._load)
 
     def save(self, batch_id: str, plan: dict[str, Any]) -> str:
-        """Stores the plan and returns its hash; the same plan has the same hash. ValueError when it is too large."""
+        """Stores the plan and returns its hash; the same plan has the same hash. BatchRefused when it is too large."""
         document = json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()
         digest = hashlib.sha256(document).hexdigest()[:16]
         packed = zlib.compress(document)
         if len(packed) > _ITEM_LIMIT:
-            raise ValueError(f"the mappings take {len(packed)} bytes compressed; at most {_ITEM_LIMIT} can be stored")
+            message = f"the mappings take {len(packed)} bytes compressed; at most {_ITEM_LIMIT} can be stored"
+            raise BatchRefused([Problem("output_mapping", message)])
         self._dynamodb.put_item(
             TableName=self._table,
             Item={"batch_id": {"S": batch_id}, "item": {"S": f"plan#{digest}"}, "plan": {"B": packed}},

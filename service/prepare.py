@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from service import source
 from service.batch_input import BatchInput, read_input
 from service.checks import Checked, check, output_mapping
-from service.errors import BatchProcessorError, BatchRefused, Problem
+from service.errors import BatchProcessorError
 from service.models import BatchStatus, batch_hash, batch_id, now_iso, parse_iso
 from service.table import BatchItem
 
@@ -83,10 +83,7 @@ def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, 
 def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, Any]:
     """Plan, manifest and list of chunks first; the record that names them last."""
     plan, layout = _plan(parsed, record, checked), checked.layout
-    try:
-        digest = app.plans.save(record.batch_id, plan)
-    except ValueError as too_large:
-        raise BatchRefused([Problem("output_mapping", str(too_large))]) from None
+    digest = app.plans.save(record.batch_id, plan)
     prefix = f"batches/{batch_hash(record.batch_id)}"
     keys = {"manifest_key": f"{prefix}/run-1.jsonl", "chunks_key": f"{prefix}/chunks.jsonl"}
     _write_chunks(app, checked, keys)

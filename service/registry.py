@@ -11,16 +11,13 @@ from pynamodb.pagination import ResultIterator
 
 from service.codec import decode
 from service.errors import BatchProcessorError
-from service.models import now_iso
+from service.models import KINDS, TYPE_OF_KIND, now_iso
 from service.table import TargetItem
 from service.texts import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-KIND_OF_TYPE = {"lambda": "tool", "state_machine": "agent"}
-TYPE_OF_KIND = {kind: kind_type for kind_type, kind in KIND_OF_TYPE.items()}
-_TYPES = {"tool": "lambda", "agent": "state_machine", "lambda": "lambda", "state_machine": "state_machine"}
 _TYPE_OF_SERVICE = {"lambda": "lambda", "states": "state_machine"}
 _ATTEMPTS = 25  # numbers tried; each one lost was taken by somebody else
 
@@ -130,7 +127,7 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
     version = str(values.get("version") or "")
     return RegisteredTarget(
         str(values["tool_name"]),
-        _TYPES.get(said) or said or _TYPE_OF_SERVICE.get("".join(arn.split(":")[2:3]), ""),
+        TYPE_OF_KIND.get(KINDS.get(said, "")) or said or _TYPE_OF_SERVICE.get("".join(arn.split(":")[2:3]), ""),
         arn,
         values.get("description") or "",
         opened(values.get("input_schema")) or None,

@@ -27,6 +27,7 @@ from service import batches, checks
 from service.batch_input import read_input
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
+from service.objects import UNREADABLE
 from service.output_mapping import compile_output_mapping
 from service.plans import PlanMissing
 from service.progress import BatchRunning, check_ready
@@ -45,8 +46,6 @@ WORKERS = 8  # results written, and outputs read from S3, at a time
 TRIES = 3  # readings of a result that something else keeps changing
 EXAMPLES = 5  # row ids of each fate that are named
 REMAPPED = (RowStatus.SUCCESS, RowStatus.EXTRACTION_FAILED)  # the target answered: there was an output to keep
-# Without s3:ListBucket, an object that is gone answers AccessDenied.
-_UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError)
 
 
@@ -167,10 +166,7 @@ def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
     until then stays, and the same remap finishes it.
     """
     record = order.record
-    try:
-        digest = app.plans.save(record.batch_id, order.plan)
-    except ValueError as too_large:
-        raise BatchRefused([Problem("output_mapping", str(too_large))]) from None
+    digest = app.plans.save(record.batch_id, order.plan)
     _update(app, record, record.plan_hash, plan_hash=digest, output_columns=None)
     tally = _results(app, order, show)
     columns = order.compiled.columns
@@ -241,7 +237,7 @@ class _Extractor:
         try:
             body: bytes = self._s3.get_object(Bucket=place[0], Key=place[1])["Body"].read()
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _UNREADABLE:
+            if error.response["Error"]["Code"] not in UNREADABLE:
                 raise
             return None
         return body

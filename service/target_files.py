@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem, nearest
 from service.input_schema import PATH, compile_input_schema
-from service.models import kind_of_arn
-from service.output_parts import KINDS, Reader
+from service.models import KINDS, TYPE_OF_KIND, kind_of_arn
+from service.output_parts import Reader
 from service.schemas import check_document, read_document
 from service.values import kind_of
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 TARGET_KEYS = ("tool_name", "tool_type", "resource_arn", "description", "input_schema", "output_schema")
 _SYNONYMS = {"name": "tool_name", "arn": "resource_arn"}
-_TYPES = {"tool": "lambda", "agent": "state_machine"}
 _NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")  # as a batch's input has it: part of batch ids and of keys in S3
 _LONGEST = 180_000  # bytes of one schema: an item holds 400 KB and has two
 
@@ -55,7 +54,7 @@ def _target(reader: Reader, entry: Any, path: str, folder: Path) -> dict[str, An
         wanted = "the ARN of a Lambda function or of a Step Functions state machine"
         reader.refuse(f"{path}.resource_arn", f"is missing: {wanted}" if arn is None else f"{arn!r} is not {wanted}")
     _check_type(reader, given.get("tool_type"), kind, path)
-    target = {"tool_name": name, "tool_type": _TYPES.get(kind or ""), "resource_arn": arn}
+    target = {"tool_name": name, "tool_type": TYPE_OF_KIND.get(kind or ""), "resource_arn": arn}
     if "description" in given:
         target["description"] = _description(reader, given["description"], path)
     if "input_schema" in given:
@@ -89,7 +88,7 @@ def _check_type(reader: Reader, said: Any, kind: str | None, path: str) -> None:
     if not isinstance(said, str) or said not in KINDS:
         reader.refuse(f"{path}.tool_type", f"there is no type {said!r}: {nearest(str(said), KINDS)}")
     elif kind is not None and KINDS[said] != kind:
-        reader.refuse(f"{path}.tool_type", f"says {said!r}, but resource_arn is that of a {_TYPES[kind]}")
+        reader.refuse(f"{path}.tool_type", f"says {said!r}, but resource_arn is that of a {TYPE_OF_KIND[kind]}")
 
 
 def _description(reader: Reader, given: Any, path: str) -> str:

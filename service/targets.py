@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from service.errors import BatchRefused, Problem, nearest
-from service.models import kind_of_arn
+from service.models import KIND_OF_TYPE, kind_of_arn
 from service.permissions import check_target
-from service.registry import KIND_OF_TYPE
 
 if TYPE_CHECKING:
     from service.app import App

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from service import schemas, target_files, traces
 from service.cli import cli, main
-from service.client import MAPPING_KEYS
+from service.client import FILE_KEYS
 from service.errors import BatchRefused
 from service.input_schema import PATH, compile_input_schema
 from service.models import kind_of_arn
@@ -159,7 +159,7 @@ def test_a_file_of_mappings_has_known_keys() -> None:
     with pytest.raises(BatchRefused) as refused:
         schemas.check_document({"output_mapping": DIRECT, "execution_confg": {}, "output_mappings": {"a": DIRECT}})
     assert problems(refused).keys() == {"execution_confg", "output_mappings"}
-    assert schemas.FILE_KEYS == MAPPING_KEYS
+    assert schemas.FILE_KEYS == FILE_KEYS
     for document in ([], "text", {}, None):
         with pytest.raises(BatchRefused, match="no schema and no mapping"):
             schemas.check_document(document)
