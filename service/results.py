@@ -40,13 +40,16 @@ if TYPE_CHECKING:
 
     from service.app import App
     from service.extraction import OutputPlan
+    from service.plans import Plans
 
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
 
 
 @lru_cache(maxsize=32)
-def _output_plan(mapping: str, target: str, kind: str) -> OutputPlan:
-    return compile_output_mapping(json.loads(mapping), target=target, kind=kind)
+def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
+    """The output mapping of a plan, compiled once while the function is warm."""
+    plan = plans.load(batch_id, digest)
+    return compile_output_mapping(plan["output_mapping"], target=plan["target_name"], kind=plan["kind"])
 
 
 def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
@@ -55,8 +58,7 @@ def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     `event`: batch_id, run, plan, row_id, input_data, output, started_at and stopped_at (ISO 8601).
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
-    compiled = _output_plan(json.dumps(plan["output_mapping"]), plan["target_name"], plan["kind"])
-    extraction = compiled.extract(event["output"])
+    extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(event["output"])
     result = _result(event, plan, RowStatus.SUCCESS if extraction.ok else RowStatus.EXTRACTION_FAILED)
     result.execution_time_ms = elapsed_ms(event.get("started_at"), event.get("stopped_at"))
     if extraction.ok:
@@ -94,23 +96,26 @@ def _keep_output(app: App, result: Result, output: Any) -> None:
 
 
 def _store(app: App, result: Result) -> dict[str, str]:
-    size = item_bytes(to_item(result))
+    item = to_item(result)
+    size = item_bytes(item)
     if size > ITEM_BYTES:
-        _drop_fields(result, size)
-    status = app.store.put(result)
+        item = _without_fields(result, size)
+    status = app.store.put_item(item)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
 
 
-def _drop_fields(result: Result, size: int) -> None:
-    """Makes a result that no item can hold one that says so; a failure keeps its status."""
+def _without_fields(result: Result, size: int) -> dict[str, Any]:
+    """The item of a result that no item can hold, made one that says so; a failure keeps its status."""
     what = f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}: map less of the output"
     result.output_data = {}
     result.method = None
     if result.status not in FAILURES:
         result.status = RowStatus.EXTRACTION_FAILED
     result.error = error_of("ResultTooLarge", what)
-    if item_bytes(to_item(result)) > ITEM_BYTES:  # of a plain event: our own rows are measured before they run
+    item = to_item(result)
+    if item_bytes(item) > ITEM_BYTES:  # of a plain event: our own rows are measured before they run
         raise BatchRefused([Problem("input_data", f"takes most of {size} bytes; a result holds at most {ITEM_BYTES}")])
+    return item
 
 
 def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.app import App
+    from service.plans import Plans
     from service.source import Record
 
 # A state's payload is at most 262,144 bytes of UTF-8 (Step Functions quotas). Beside its row a failure's state holds a
@@ -49,10 +50,12 @@ def travelling(  # noqa: PLR0913 - what a row consists of
 
 
 @lru_cache(maxsize=32)
-def _input_plan(mapping: str, columns: tuple[str, ...], schema: str) -> InputPlan:
-    """The mapping and the target's input_schema, compiled once for all chunks of a batch."""
-    plan = compile_input_mapping(json.loads(mapping), columns)
-    return replace(plan, schema=compile_input_schema(json.loads(schema)))
+def _input_plan(plans: Plans, batch_id: str, digest: str) -> InputPlan:
+    """The mapping and the target's input_schema of a plan, compiled once for all chunks of a batch."""
+    plan = plans.load(batch_id, digest)
+    compiled = compile_input_mapping(plan["input_mapping"], plan["columns"])
+    # plans from before there were schemas have none
+    return replace(compiled, schema=compile_input_schema(plan.get("input_schema")))
 
 
 def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,8 +80,7 @@ def _map_rows(
     app: App, event: Mapping[str, Any], plan: dict[str, Any], chunk: source.Chunk
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     columns = plan["columns"]
-    schema = plan.get("input_schema")  # plans from before there were schemas have none
-    fields = _input_plan(json.dumps(plan["input_mapping"]), tuple(columns), json.dumps(schema))
+    fields = _input_plan(app.plans, event["batch_id"], event["plan"])
     rows: list[dict[str, Any]] = []
     stored: dict[str, int] = {}
     for record in _read(app, plan, chunk):

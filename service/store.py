@@ -150,26 +150,30 @@ class ResultStore:
         """
         if not result.timestamp:
             result.timestamp = now_iso()
-        success = result.status == RowStatus.SUCCESS
+        return self.put_item(to_item(result))
+
+    def put_item(self, item: dict[str, Any]) -> str:
+        """The same with the result as its item, for who has made it already."""
+        success = item["status"]["S"] == RowStatus.SUCCESS
         # only what the condition uses: DynamoDB refuses a name or value that it does not
         values: dict[str, Any] = {":success": {"S": "SUCCESS"}, ":now": {"N": str(int(time.time()))}}
         names = {"#row_id": "row_id", "#status": "status", "#ttl": "ttl"}
         if not success:
-            values[":run"] = {"N": str(result.run)}
+            values[":run"] = item["run"]
             names["#run"] = "run"
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
-                Item=to_item(result),
+                Item=item,
                 ConditionExpression=SUCCESS_MAY_REPLACE if success else FAILURE_MAY_REPLACE,
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=values,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
-            kept: str = refused.response.get("Item", {}).get("status", {}).get("S", str(result.status))
+            kept: str = refused.response.get("Item", {}).get("status", {}).get("S", item["status"]["S"])
             return kept
-        return str(result.status)
+        return str(item["status"]["S"])
 
     def remap(self, read: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any] | None:
         """Puts `fresh` (see `extracted`) in the place of what was extracted, over the very version that was read.
