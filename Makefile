@@ -77,4 +77,4 @@ build-OutputWriterFunction:
 	$(call package,write_result,jmespath google-re2)
 
 build-ResultAggregatorFunction:
-	$(call package,aggregate_results,pynamodb orjson)
+	$(call package,aggregate_results,pynamodb msgspec)

@@ -12,7 +12,7 @@ boto3 resource    The textbook: `table.query` until there is no LastEvaluatedKey
 PynamoDB          The same by a model's `query`, whose pages it follows by itself.
 ours              `Export` as the function AggregateResults runs it: also row order, rows without a result, formulas
                   neutralised, errors grouped, parts of 8 MiB.
-floor             Pages received by botocore's own HTTP session and decoded by `orjson.loads`; nothing is written.
+floor             Pages received by botocore's own HTTP session and decoded to dicts by `msgspec.json.decode`, no more.
 
 Compare ratios of one run: figures of different machines say little.
 """
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROWS = 100_000
 PAGE = 1_000_000  # bytes of items, nearly: what a Query reads at most is 1 MB
@@ -74,28 +74,23 @@ def item(number: int) -> dict[str, Any]:
 # --- the server --------------------------------------------------------------------------------------------------
 
 
-def pages(rows: int) -> Iterator[tuple[int, bytes]]:
-    """Pages as DynamoDB answers them, each with the number of its last row."""
-    items: list[bytes] = []
-    size = 0
-    for number in range(1, rows + 1):
-        items.append(json.dumps(item(number), separators=(",", ":")).encode())
-        size += len(items[-1])
-        if size >= PAGE or number == rows:
-            key = {"batch_id": {"S": BATCH}, "row_id": {"S": f"row_{number:010d}"}}
-            last = b"" if number == rows else b',"LastEvaluatedKey":' + json.dumps(key).encode()
-            head = b'{"Count":%d,"ScannedCount":%d,"Items":[' % (len(items), len(items))
-            yield number, head + b",".join(items) + b"]" + last + b"}"
-            items, size = [], 0
+def answer(items: list[bytes], asked: dict[str, Any]) -> bytes:
+    """A page as DynamoDB answers it: after ExclusiveStartKey, up to 1 MB or to the last row that is asked for."""
+    begin = int(asked.get("ExclusiveStartKey", {}).get("row_id", {}).get("S", "row_0")[4:])
+    until = int(asked["ExpressionAttributeValues"].get(":last", {}).get("S", f"row_{len(items)}")[4:])
+    size, end = 0, begin
+    while end < until and size < PAGE:
+        size += len(items[end])
+        end += 1
+    key = {"batch_id": {"S": BATCH}, "row_id": {"S": f"row_{end:010d}"}}
+    last = b',"LastEvaluatedKey":' + json.dumps(key).encode() if size >= PAGE else b""
+    head = b'{"Count":%d,"ScannedCount":%d,"Items":[' % (end - begin, end - begin)
+    return head + b",".join(items[begin:end]) + b"]" + last + b"}"
 
 
 def serve(rows: int) -> None:
-    """Answers each Query with the page after its ExclusiveStartKey; says its port, and ends with its input."""
-    canned: dict[str, tuple[bytes, str]] = {}
-    after = ""
-    for number, body in pages(rows):
-        canned[after] = (body, str(binascii.crc32(body)))
-        after = f"row_{number:010d}"
+    """Answers Query from results made beforehand; says its port and their bytes, and ends with its input."""
+    items = [json.dumps(item(number), separators=(",", ":")).encode() for number in range(1, rows + 1)]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,10 +98,10 @@ def serve(rows: int) -> None:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body, checksum = canned[asked.get("ExclusiveStartKey", {}).get("row_id", {}).get("S", "")]
+            body = answer(items, asked)
             self.send_response(200)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
-            self.send_header("x-amz-crc32", checksum)
+            self.send_header("x-amz-crc32", str(binascii.crc32(body)))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -115,7 +110,7 @@ def serve(rows: int) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, sum(len(body) for body, _ in canned.values()), len(canned), flush=True)
+    print(server.server_port, sum(map(len, items)), flush=True)
     sys.stdin.read()
 
 
@@ -233,19 +228,20 @@ def ours(endpoint: str, s3: NullS3) -> Callable[[], None]:
 
 
 def floor(endpoint: str, s3: NullS3) -> Callable[[], None]:
-    import orjson  # noqa: PLC0415
+    import msgspec  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
     from botocore.httpsession import URLLib3Session  # noqa: PLC0415
 
     session = URLLib3Session(socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])  # as its clients do
 
     def run() -> None:
+        query: Any = {"ExpressionAttributeValues": {":batch": {"S": BATCH}}}
         key: Any = {}
         while key is not None:
-            asked = AWSRequest("POST", endpoint, data=orjson.dumps({"ExclusiveStartKey": key}))
-            answer = orjson.loads(session.send(asked.prepare()).content)
+            asked = AWSRequest("POST", endpoint, data=msgspec.json.encode(query | key))
+            answer = msgspec.json.decode(session.send(asked.prepare()).content)
             s3.lines += len(answer["Items"])
-            key = answer.get("LastEvaluatedKey")
+            key = {"ExclusiveStartKey": last} if (last := answer.get("LastEvaluatedKey")) else None
 
     return run
 
@@ -268,8 +264,8 @@ def main() -> None:
     script = [sys.executable, str(Path(__file__))]
     server = subprocess.Popen([*script, "serve", str(rows)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        port, size, count = map(int, server.stdout.readline().split())
-        print(f"{rows:,} results of {size / rows:.0f} bytes in {count} pages, Python {sys.version.split()[0]}")
+        port, size = map(int, server.stdout.readline().split())
+        print(f"{rows:,} results of {size / rows:.0f} bytes, Python {sys.version.split()[0]}")
         print(f"\n{'variant':<18}{'rows/s':>9}{'x textbook':>12}{'peak MB':>9}{'x textbook':>12}{'CSV MB':>9}")
         textbook: tuple[float, float] | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

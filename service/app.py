@@ -14,6 +14,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.pages import PageReader
     from service.plans import Plans
     from service.records import Records
     from service.registry import Registry
@@ -71,12 +72,11 @@ class App:
         return ResultStore(self.dynamodb, self.settings.results_table)
 
     @cached_property
-    def reader(self) -> ResultStore:
-        """The same results, for who reads pages of them: answers are decoded by the page reader."""
+    def reader(self) -> PageReader:
+        """The same results as typed structs, page by page."""
         from service.pages import PageReader  # noqa: PLC0415
-        from service.store import ResultStore  # noqa: PLC0415
 
-        return ResultStore(self.dynamodb, self.settings.results_table, PageReader(self.dynamodb).query)
+        return PageReader(self.dynamodb, self.settings.results_table)
 
     @cached_property
     def plans(self) -> Plans:

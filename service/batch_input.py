@@ -24,7 +24,6 @@ __all__ = [
     "RetryPolicy",
     "SourceOptions",
     "Target",
-    "csv_problems",
     "parse_input",
     "read_input",
 ]
@@ -104,14 +103,7 @@ def _not_built(parsed: BatchInput) -> list[Problem]:
         "execution_config.continue_on_error": not config.continue_on_error,
         "rerun_of": parsed.rerun_of is not None,
     }
-    return [Problem(path, _LATER) for path, given in later.items() if given] + csv_problems(parsed.csv)
-
-
-def csv_problems(options: CsvOptions) -> list[Problem]:
-    """What is asked of the CSV that cannot be done yet."""
-    if options.format == "csv":
-        return []
-    return [Problem("csv.format", f"{options.format!r} {_LATER}, or use 'csv'")]
+    return [Problem(path, _LATER) for path, given in later.items() if given]
 
 
 def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from service.columns import SUFFIXES, csv_option_problems, renamed
 from service.errors import BatchRefused, NotFound, Problem
 from service.export import Export
-from service.lines import csv_option_problems
 from service.models import (
     OPEN,
     BatchStatus,
@@ -57,11 +57,11 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     record = app.records.find(identifier)
     if record is not None:
         check_ready(record, own=own)
-    bucket, key = _location(app, event, record, identifier)
+    csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
+    bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
     if own:
         app.records.update_open(identifier, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
         record = app.records.get(identifier)
-    csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
     continuation = ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
     export = Export(app, identifier, record, bucket, key, csv, continuation)
     more = export.run(remaining_ms)
@@ -96,13 +96,15 @@ def _map_failure(event: Mapping[str, Any]) -> dict[str, Any]:
     return {"error": error_of(str(failure.get("Error")), str(failure.get("Cause")))}
 
 
-def _location(app: App, event: Mapping[str, Any], record: BatchItem | None, identifier: str) -> tuple[str, str]:
+def _location(
+    app: App, event: Mapping[str, Any], record: BatchItem | None, identifier: str, form: str
+) -> tuple[str, str]:
     bucket, key = event.get("output_bucket"), event.get("output_key")
     if record is not None:
-        bucket, key = bucket or record.output_bucket, key or record.output_key
+        bucket, key = bucket or record.output_bucket, key or renamed(record.output_key, form)
     bucket = bucket or app.settings.data_bucket
     tool, _, execution = identifier.partition("#")
-    key = key or f"results/{tool}/{execution or 'plain'}.csv"
+    key = key or f"results/{tool}/{execution or 'plain'}{SUFFIXES[form]}"
     check_output(app.settings, bucket, key)
     if record is not None and (bucket, key) == (record.source.get("bucket"), record.source.get("key")):
         message = f"s3://{bucket}/{key} is the batch's source, which the results would replace: give another key"

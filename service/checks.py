@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service import objects, source, targets
+from service.columns import SUFFIXES
 from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
@@ -142,7 +143,7 @@ def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[A
 
 def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:
     bucket = parsed.output_bucket or app.settings.data_bucket
-    key = parsed.output_key or f"results/{parsed.target.name}/{execution_name}.csv"
+    key = parsed.output_key or f"results/{parsed.target.name}/{execution_name}{SUFFIXES[parsed.csv.format]}"
     check_output(app.settings, bucket, key)
     if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):
         message = f"s3://{bucket}/{key} is the source itself, which the results would replace: give another key"

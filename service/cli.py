@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from service import batches, cli_local, cli_registry, cli_rows, client, display
 from service.cli_common import Commands, common, open_stack
+from service.columns import SUFFIXES, format_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.models import OPEN, split_s3_uri
 from service.table import TableError
@@ -42,7 +43,12 @@ for _command in (cli_rows.failed, cli_rows.results, cli_registry.schema, cli_reg
 @click.argument("csv")
 @click.option("--target", required=True, metavar="NAME|ARN", help="A registered target, or an ARN.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
-@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; without it <input>-results.csv.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT.csv",
+    help="A file or s3://…, .csv or .jsonl, or either with .gz; without it <input>-results.csv.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
@@ -67,7 +73,8 @@ def run(  # noqa: PLR0913 - one argument per option
     """  # noqa: D301 - \b is click's mark for lines that are kept as they are
     given = client.read_mapping(mapping) if mapping else {}
     path = None if csv.startswith("s3://") else _readable(csv)
-    destination = output or _default_output(csv)
+    destination = output or _default_output(csv, given)
+    given = client.as_named(given, destination)
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
     if limit is not None:
@@ -76,7 +83,7 @@ def run(  # noqa: PLR0913 - one argument per option
         given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}
     if place := _s3_place(destination):
         given |= {"output_bucket": place[0], "output_key": place[1]}
-    batch_id, execution_arn = client.start(stack, given)
+    batch_id, execution_arn = client.start(stack, given, destination)
     display.tell(f"batch {batch_id}")
     result = _followed(stack, batch_id, execution_arn)
     saved = None
@@ -94,10 +101,11 @@ def _readable(csv: str) -> Path:
     return path
 
 
-def _default_output(csv: str) -> str:
-    if csv.startswith("s3://"):
-        return f"{Path(csv).stem}-results.csv"
-    return str(Path(csv).with_name(f"{Path(csv).stem}-results.csv"))
+def _default_output(csv: str, given: Mapping[str, Any]) -> str:
+    options = given.get("csv")
+    form = options.get("format") if isinstance(options, dict) else None
+    name = f"{Path(csv).stem}-results{SUFFIXES.get(form or 'csv', '.csv')}"
+    return name if csv.startswith("s3://") else str(Path(csv).with_name(name))
 
 
 def _s3_place(destination: str) -> tuple[str, str] | None:
@@ -177,7 +185,7 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("batch")
-@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
+@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
 def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool) -> int:
@@ -188,9 +196,13 @@ def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cel
 
 
 def _csv_again(stack: stacks.Stack, record: Any, output: str | None, *, raw_cells: bool, as_json: bool) -> int:
-    destination = output or f"{Path((record.source or {}).get('uri') or 'batch').stem}-results.csv"
+    source = (record.source or {}).get("uri") or "batch"
+    destination = output or Path(_default_output(source, {"csv": record.csv})).name
     place = _s3_place(destination)
-    result = client.aggregate(stack, record.batch_id, place, raw_cells=raw_cells)
+    csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
+    csv["format"] = format_of(destination) or (record.csv or {}).get("format")
+    own = (stack.app.settings.data_bucket, client.results_key(record.batch_id, destination))
+    result = client.aggregate(stack, record.batch_id, place or own, csv)
     saved = destination if place else _download(stack, result, Path(destination))
     _report(result, saved, as_json=as_json)
     return 0 if client.succeeded(result, _limit_of(record)) else 1
@@ -203,7 +215,7 @@ def _limit_of(record: Any) -> int | None:
 @cli.command("remap")
 @click.argument("batch")
 @click.option("--mapping", required=True, type=click.Path(path_type=Path), help="YAML or JSON: output_mapping, csv.")
-@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to; without it <source>-results.csv.")
+@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
 def remap_batch(  # noqa: PLR0913 - one argument per option

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service import batches
+from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.failures import json_object
 from service.models import OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
@@ -60,9 +61,27 @@ def upload(stack: Stack, path: Path) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def start(stack: Stack, given: dict[str, Any]) -> tuple[str, str]:
+def results_key(batch_id: str, destination: str) -> str:
+    """Where in the stack's bucket the results for a local file are made: the file's name says their form."""
+    tool, _, execution = batch_id.partition("#")
+    return f"results/{tool}/{execution}{suffix_of(destination) or SUFFIXES['csv']}"
+
+
+def as_named(given: dict[str, Any], destination: str) -> dict[str, Any]:
+    """The csv options with the format that the destination's name says; BatchRefused when they say another one."""
+    options = given.get("csv") if isinstance(given.get("csv"), dict) else None
+    said, named = (options or {}).get("format"), format_of(destination)
+    if named is None or said == named or (given.get("csv") is not None and options is None):
+        return given
+    if said in SUFFIXES:
+        raise BatchRefused([Problem("-o", f"{destination} is a name for {named}, but csv.format is {said!r}")])
+    return {**given, "csv": {**(options or {}), "format": named}} if named != "csv" else given
+
+
+def start(stack: Stack, given: dict[str, Any], destination: str) -> tuple[str, str]:
     """Starts a batch; returns its id and the execution's ARN."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    given.setdefault("output_key", results_key(f"{target_name(given['target'])}#{name}", destination))
     started = stack.app.stepfunctions.start_execution(
         stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(given)
     )
@@ -132,14 +151,10 @@ def find(stack: Stack, given: str) -> BatchItem:
     raise NotFound(f"there is no batch {given!r}: `batch-processor batches` lists those there are")
 
 
-def aggregate(stack: Stack, batch_id: str, location: tuple[str, str] | None, *, raw_cells: bool) -> dict[str, Any]:
+def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[str, Any]) -> dict[str, Any]:
     """The CSV of a batch made again by the aggregator; returns the result. Raises BatchRefused, CouldNotRun."""
     client = stack.app.client("lambda", read_timeout=910, attempts=1)
-    event: dict[str, Any] = {"batch_id": batch_id}
-    if location is not None:
-        event.update(output_bucket=location[0], output_key=location[1])
-    if raw_cells:
-        event["csv"] = {"neutralise_formulas": False}
+    event: dict[str, Any] = {"batch_id": batch_id, "output_bucket": location[0], "output_key": location[1], "csv": csv}
     while True:
         answer = client.invoke(FunctionName=stack.aggregator, Payload=json.dumps(event).encode())
         result: dict[str, Any] = json.loads(answer["Payload"].read())

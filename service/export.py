@@ -1,4 +1,4 @@
-"""The CSV of a batch: results streamed from DynamoDB, in row order, to one object in S3."""
+"""A batch's results as one object in S3: streamed from DynamoDB, in row order, a line for every row."""
 
 from __future__ import annotations
 
@@ -6,96 +6,25 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from service import objects
+from service.columns import Columns
 from service.errors import BatchProcessorError
-from service.gaps import Bare, Gaps
-from service.lines import (
-    Columns,
-    ConservationBroken,
-    CsvWriter,
-    add_field_names,
-    bare_line,
-    cause_of,
-    line_of,
-    with_gaps,
-)
-from service.models import RowStatus, empty_counts, row_id, row_number
+from service.gaps import ConservationBroken, Gaps, with_gaps
+from service.lines import CsvLines, JsonLines
+from service.models import row_id, row_number
+from service.tally import Tally
+from service.wire import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from service.app import App
+    from service.gaps import Bare
+    from service.lines import Lines
     from service.table import BatchItem
+    from service.wire import Item
 
-__all__ = ["EXAMPLES", "GROUPS", "Bare", "ConservationBroken", "Export", "Gaps", "Tally"]
-
-GROUPS = 20  # groups of errors in a summary
-EXAMPLES = 5  # row ids in each
-_GROUPS_KEPT = 30  # groups followed while reading: the commonest are chosen at the end
-_MESSAGE = 300  # characters of a message in a summary
-_TYPE = 100  # characters of an error's name there
-_LONG_ID = 64  # characters of a row id that is one of several examples; ours have 14
 _COLUMNS_BYTES = 30_000  # of names found that travel to the next invocation: a state's payload is 256 KiB at most
 ENOUGH_TIME = 90_000  # ms: below this an invocation hands over to the next
-
-
-class Tally:
-    """Counts of what was written, and its errors grouped by cause."""
-
-    def __init__(self, counts: Mapping[str, int] | None = None, errors: list[dict[str, Any]] | None = None) -> None:
-        self.counts = {**empty_counts(), **(counts or {})}
-        self._groups: dict[tuple[str, str, str], dict[str, Any]] = {
-            (group["status"], group["error"], group["message"]): {**group, "row_ids": [*group["row_ids"]]}
-            for group in errors or []
-        }
-
-    @property
-    def rows(self) -> int:
-        """Lines so far."""
-        return sum(self.counts.values())
-
-    def result(self, item: Mapping[str, Any]) -> None:
-        """Count a result."""
-        status = item["status"]["S"]
-        self.counts[status] = self.counts.get(status, 0) + 1
-        cause = cause_of(item)
-        if cause:
-            self._group(status, *cause, item["row_id"]["S"])
-
-    def bare(self, entry: Bare) -> None:
-        """Count a row without a result."""
-        self.counts[entry.status] += 1
-        missing = entry.status == RowStatus.MISSING
-        why = "no result, though it should have one" if missing else "the batch was stopped early"
-        self._group(entry.status, entry.status, why, row_id(entry.number))
-
-    def _group(self, status: str, error: str, message: str, identifier: str) -> None:
-        key = (status, _cut(error, _TYPE), _cut(message, _MESSAGE))
-        for wider in (key, (status, key[1], "other messages"), (status, "other errors", "other messages")):
-            key = wider
-            if key in self._groups or len(self._groups) < _GROUPS_KEPT:
-                break
-        empty = {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
-        group = self._groups.setdefault(key, empty)
-        group["count"] += 1
-        examples = group["row_ids"]
-        if not examples or (len(examples) < EXAMPLES and len(identifier) <= _LONG_ID):
-            examples.append(identifier)
-
-    def groups(self, most: int = GROUPS) -> list[dict[str, Any]]:
-        """Groups of errors, the commonest first."""
-        return sorted(self._groups.values(), key=lambda group: -group["count"])[:most]
-
-    def kept(self) -> list[dict[str, Any]]:
-        """All groups, in the order in which they came up: what a tally goes on from."""
-        return list(self._groups.values())
-
-
-def _cut(text: str, most: int) -> str:
-    """The text, cut at `most` characters, or sooner where their escapes make it long as JSON (Lambda writes ASCII)."""
-    kept = text[:most]
-    while len(json.dumps(kept)) > 5 * most:
-        kept = kept[: len(kept) * 3 // 4]
-    return kept if len(kept) == len(text) else kept[:-1] + "…"
 
 
 class Export:
@@ -118,13 +47,17 @@ class Export:
         self._batch_id = batch_id
         self._record = record
         self._csv = csv
+        self._json = csv.get("format") == "jsonl"
         state = continuation or {}
+        content_type = (JsonLines if self._json else CsvLines).content_type
+        upload, parts = state.get("upload_id"), state.get("parts", 0)
         try:
-            upload, parts = state.get("upload_id"), state.get("parts", 0)
-            self._upload = objects.MultipartUpload(app.s3, bucket, key, upload_id=upload, parts=parts)
+            self._upload = objects.MultipartUpload(
+                app.s3, bucket, key, content_type=content_type, upload_id=upload, parts=parts
+            )
         except objects.UploadGone:
             state = {"found": state.get("found")}
-            self._upload = objects.MultipartUpload(app.s3, bucket, key)
+            self._upload = objects.MultipartUpload(app.s3, bucket, key, content_type=content_type)
         self._last = state.get("last_row_id")
         self._found = _Found(state.get("found"))
         self.tally = Tally(state.get("counts"), state.get("errors"))
@@ -138,24 +71,36 @@ class Export:
             raise
 
     def _run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
-        columns = self._columns(remaining_ms)
-        if columns is None:
+        lines = self._lines(remaining_ms)
+        if lines is None:
             return self._state()
-        writer = CsvWriter(neutralise=self._csv.get("neutralise_formulas", True))
         if self._last is None:
-            self._upload.write(writer.encode([columns.header()]))
-        for page in self._pages():
-            if not page:
-                continue
-            self._upload.write(writer.encode(self._line(entry, columns) for entry in page))
-            self._last = row_id(page[-1].number) if isinstance(page[-1], Bare) else page[-1]["row_id"]["S"]
+            self._upload.write(lines.header())
+        for results, bare in self._rows(lines):
+            if results:
+                self._upload.write(lines.results(results))
+                self.tally.results(results)
+                self._last = results[-1].row_id.S
+            else:
+                self._upload.write(lines.bare(bare))
+                self.tally.bare(bare)
+                self._last = row_id(bare[-1].number)
             if self._upload.flush() and remaining_ms() < ENOUGH_TIME:
+                self._upload.settle()
                 return self._state()
         self._check()
         self._upload.complete()
         return None
 
-    def _columns(self, remaining_ms: Callable[[], int]) -> Columns | None:
+    def _lines(self, remaining_ms: Callable[[], int]) -> Lines | None:
+        """What makes the lines; None when the time runs low before the columns are known."""
+        inputs, metadata = bool(self._csv.get("include_original", True)), bool(self._csv.get("add_metadata", True))
+        if self._json:
+            return JsonLines(self._batch_id, inputs=inputs, metadata=metadata)
+        columns = self._columns(remaining_ms, inputs=inputs, metadata=metadata)
+        return None if columns is None else CsvLines(columns, neutralise=self._csv.get("neutralise_formulas", True))
+
+    def _columns(self, remaining_ms: Callable[[], int], *, inputs: bool, metadata: bool) -> Columns | None:
         """The columns: as recorded, else found in one pass over the results; None when the time runs low."""
         record = self._record
         known = {
@@ -165,30 +110,26 @@ class Export:
         wanted = tuple(attribute for attribute, columns in known.items() if columns is None)
         if wanted and not self._found.whole:
             names = ("row_id", *wanted, "ttl")
-            for page in self._app.reader.pages(self._batch_id, after=self._found.last, names=names):
-                self._found.add(page, wanted)
+            for page in self._pages(self._found.last, names, Shape()):
+                self._found.add(page)
                 if page and remaining_ms() < ENOUGH_TIME:  # each invocation gets further: an empty page may be the last
                     return None
             self._found.whole = True
-        inputs, outputs = (self._found.names[name] if known[name] is None else known[name] for name in known)
-        inputs = inputs if self._csv.get("include_original", True) else ()
-        metadata = bool(self._csv.get("add_metadata", True))
-        return Columns(tuple(inputs or ()), tuple(outputs or ()), self._csv.get("column_style", "prefixed"), metadata)
+        found = [self._found.names[name] if known[name] is None else known[name] for name in known]
+        rows, fields = (tuple(names or ()) for names in found)
+        return Columns(rows if inputs else (), fields, self._csv.get("column_style", "prefixed"), metadata)
 
-    def _line(self, entry: Any, columns: Columns) -> list[str]:
-        if isinstance(entry, Bare):
-            self.tally.bare(entry)
-            return bare_line(entry.row, row_id(entry.number), entry.status, columns)
-        self.tally.result(entry)
-        return line_of(entry, columns)
+    def _pages(self, after: str | None, names: Sequence[str], shape: Shape) -> Iterator[list[Item[Any, Any]]]:
+        last_row = None if self._record is None else int(self._record.row_count)
+        return self._app.reader.pages(self._batch_id, after=after, last_row=last_row, names=names, shape=shape)
 
-    def _pages(self) -> Iterator[list[Any]]:
-        pages = self._app.reader.pages(self._batch_id, after=self._last)
+    def _rows(self, lines: Lines) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[Bare]]]:
+        """Results and, of a batch with a record, the rows without one; never both empty."""
+        pages = self._pages(self._last, lines.names, lines.shape)
         if self._record is None:
-            return pages
+            return ((page, ()) for page in pages if page)
         first = (row_number(self._last) or 0) + 1 if self._last else 1
-        gaps = Gaps(self._app, self._record)
-        return with_gaps(pages, first, int(self._record.row_count), row_number, gaps.between)
+        return with_gaps(pages, first, int(self._record.row_count), Gaps(self._app, self._record).between)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -219,11 +160,15 @@ class _Found:
             name: dict.fromkeys(known.get(name, ())) for name in ("input_data", "output_data")
         }
 
-    def add(self, page: list[dict[str, Any]], attributes: tuple[str, ...]) -> None:
-        """Adds the names of a page of results."""
-        for attribute in attributes:
-            add_field_names(self.names[attribute], page, attribute)
-        self.last = page[-1]["row_id"]["S"] if page else self.last
+    def add(self, page: Sequence[Item[Any, Any]]) -> None:
+        """Adds the names of a page of results, in the order of their first appearance."""
+        for name, values in (
+            ("input_data", [item.input_data for item in page]),
+            ("output_data", [item.output_data for item in page]),
+        ):
+            for value in values:
+                self.names[name].update(dict.fromkeys((value and value.M) or ()))
+        self.last = page[-1].row_id.S if page else self.last
 
     def state(self) -> dict[str, Any]:
         """What the next invocation needs to know."""

@@ -6,21 +6,28 @@ import json
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from service import objects, source
-from service.errors import SourceChanged
-from service.models import RowStatus
+from service.errors import BatchProcessorError, SourceChanged
+from service.models import RowStatus, row_id, row_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.app import App
     from service.table import BatchItem
+    from service.wire import Item
 
+_TOGETHER = 100  # rows without a result that are held at once
 _WINDOW = 1 << 20  # bytes of the source read at once: rows that are missing here and there share a request
+
+
+class ConservationBroken(BatchProcessorError):
+    """Rows in are not rows out: the results do not fit the batch's own row count."""
 
 
 class Bare(NamedTuple):
@@ -123,3 +130,56 @@ class _Source:
         )
         self._next = self._rows[begin]
         self._until = sys.maxsize if whole else self._rows[end]
+
+
+def with_gaps(
+    pages: Iterable[list[Item[Any, Any]]], first: int, last: int, bare: Callable[[int, int], Iterator[Bare]]
+) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[Bare]]]:
+    """Results as they come, and between them what `bare(from, to)` yields for the rows that have none.
+
+    Yields either results or rows without one, the other empty. However long a gap is, little of it is held at once.
+    Raises ConservationBroken for a result that is not of a row between first and last.
+    """
+    expected = first  # the row that is due at `begun`
+    for page in pages:
+        begun = 0
+        numbers = _numbers(page, expected, last)
+        for position, number in enumerate(numbers if isinstance(numbers, list) else ()):
+            due = expected + position - begun
+            if number > due:
+                if position > begun:
+                    yield page[begun:position], ()
+                for rows in _together(bare(due, number - 1)):
+                    yield (), rows
+                begun, expected = position, number
+        if page:
+            yield page[begun:] if begun else page, ()
+            expected += len(page) - begun
+    for rows in _together(bare(expected, last)):
+        yield (), rows
+
+
+def _together(rows: Iterator[Bare]) -> Iterator[list[Bare]]:
+    while some := list(islice(rows, _TOGETHER)):
+        yield some
+
+
+def _numbers(page: list[Item[Any, Any]], expected: int, last: int) -> range | list[int]:
+    """The row numbers of a page: a range where they are those that are due, as nearly always; else a list, ascending.
+
+    Raises ConservationBroken.
+    """
+    due = range(expected, expected + len(page))
+    if due.stop <= last + 1 and [item.row_id.S for item in page] == list(map(row_id, due)):
+        return due
+    numbers = []
+    for item in page:
+        number = row_number(item.row_id.S)
+        if number is None or not expected <= number <= last:
+            raise ConservationBroken(
+                f"{item.row_id.S} is not one of the batch's {last} rows, or is out of order after row {expected - 1}: "
+                "something else has written results under this batch's id"
+            )
+        numbers.append(number)
+        expected = number + 1
+    return numbers

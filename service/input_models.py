@@ -71,7 +71,7 @@ class SourceOptions(_Part):
 class CsvOptions(_Part):
     """How the CSV is written."""
 
-    format: str = "csv"
+    format: Literal["csv", "jsonl"] = "csv"
     column_style: Literal["prefixed", "plain"] = "prefixed"
     neutralise_formulas: bool = True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,15 @@ from service.errors import BatchProcessorError, BatchRefused, Problem, SourceCha
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
 BLOCK = 1 << 20
 # GetObject's answers when the version asked for is not there; a range of that version is never beyond its end.
 _GONE = ("PreconditionFailed", "412", "NoSuchKey", "NoSuchBucket", "InvalidRange")
 # An object that is gone or may not be read; without s3:ListBucket, one that is gone answers AccessDenied.
 UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
+_GZIP = 31  # zlib's window bits for a gzip header; it has no time in it, so that the same rows are the same bytes
+IN_FLIGHT = 3  # parts on their way while the next one is filled: with it 32 MiB
 PART = 8 << 20  # bytes; S3 takes 10,000 parts of 5 MiB to 5 GiB, so 80 GB at this size
 
 
@@ -78,10 +83,12 @@ class UploadGone(BatchProcessorError):
 
 
 class MultipartUpload:
-    """Bytes written to one object in parts; `complete` makes it appear whole, `abort` leaves nothing.
+    """Bytes written to one object in parts, some on their way while more is written; `complete` makes it appear whole.
 
-    What ends below one part is put at once. With an `upload_id` it goes on after the first `parts` parts of an upload
-    of an earlier invocation: what an invocation sent beyond them before it broke off is sent again. Raises UploadGone.
+    `abort` leaves nothing. What ends below one part is put at once. A key that ends in .gz is compressed, one member
+    per part, which readers of gzip take as one text (RFC 1952, 2.2). With an `upload_id` it goes on after the first
+    `parts` parts of an upload of an earlier invocation: what an invocation sent beyond them before it broke off is sent
+    again. Raises UploadGone.
     """
 
     def __init__(  # noqa: PLR0913 - what an upload is made of
@@ -96,10 +103,14 @@ class MultipartUpload:
     ) -> None:
         self._s3 = s3
         self._where = {"Bucket": bucket, "Key": key}
-        self._content_type = content_type
+        self._gzip = key.endswith(".gz")
+        self._content_type = "application/gzip" if self._gzip else content_type
+        self._member: Any = None
         self._buffer = bytearray()
         self.upload_id = upload_id
-        self._sent = [] if upload_id is None else self._first(parts)
+        self._sent: list[dict[str, Any] | Future[dict[str, Any]]] = []
+        self._sent += [] if upload_id is None else self._first(parts)
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def parts(self) -> int:
@@ -119,38 +130,68 @@ class MultipartUpload:
 
     def write(self, chunk: bytes) -> None:
         """Adds bytes to what is yet to be sent."""
+        if self._gzip:
+            self._member = self._member or zlib.compressobj(wbits=_GZIP)
+            chunk = self._member.compress(chunk)
         self._buffer += chunk
 
     def flush(self) -> bool:
-        """Sends what is there as one part if it is large enough for one; whether it did."""
+        """Sends what is there as one part if it is large enough for one; whether it did. Raises what a part raised."""
         if len(self._buffer) < PART:
             return False
         self._send()
         return True
 
+    def settle(self) -> None:
+        """Waits for the parts on their way; raises what one of them raised."""
+        self._sent = [part if isinstance(part, dict) else part.result() for part in self._sent]
+        self._end()
+
     def _send(self) -> None:
         if self.upload_id is None:
             created = self._s3.create_multipart_upload(**self._where, ContentType=self._content_type)
             self.upload_id = created["UploadId"]
-        number = len(self._sent) + 1
-        body = bytes(self._buffer)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="parts")
+        oldest = len(self._sent) - IN_FLIGHT
+        if oldest >= 0 and not isinstance(part := self._sent[oldest], dict):
+            self._sent[oldest] = part.result()  # what is held stays bounded
+        self._sent.append(self._pool.submit(self._part, len(self._sent) + 1, self._rest()))
+
+    def _part(self, number: int, body: bytes) -> dict[str, Any]:
         sent = self._s3.upload_part(**self._where, UploadId=self.upload_id, PartNumber=number, Body=body)
-        self._sent.append({"ETag": sent["ETag"], "PartNumber": number})
+        return {"ETag": sent["ETag"], "PartNumber": number}
+
+    def _rest(self) -> bytes:
+        """What was not sent, as a whole member where it is compressed."""
+        if self._member is not None:
+            self._buffer += self._member.flush()
+            self._member = None
+        body = bytes(self._buffer)
         self._buffer.clear()
+        return body
 
     def complete(self) -> None:
         """Makes the object, replacing what was there."""
+        rest = bool(self._buffer) or self._member is not None
         if self.upload_id is None:
-            self._s3.put_object(**self._where, Body=bytes(self._buffer), ContentType=self._content_type)
+            self._s3.put_object(**self._where, Body=self._rest(), ContentType=self._content_type)
             return
-        if self._buffer:
+        if rest:
             self._send()
+        self.settle()
         self._s3.complete_multipart_upload(
             **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
         )
 
     def abort(self) -> None:
         """Forgets what was sent; its own failure is passed over, since an error that matters more is on its way."""
+        self._end()  # a part that arrives after the abort would stay
         if self.upload_id is not None:
             with suppress(ClientError, BotoCoreError):
                 self._s3.abort_multipart_upload(**self._where, UploadId=self.upload_id)
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None

@@ -187,7 +187,7 @@ def _results(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
     tally, done = Tally(), 0
     extractor = _Extractor(app, order.compiled)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for page in app.reader.pages(order.record.batch_id, names=None):
+        for page in app.store.pages(order.record.batch_id):
             for item, fate in zip(page, pool.map(extractor.remap, page), strict=True):
                 tally.add(fate, item["row_id"]["S"])
             done += len(page)

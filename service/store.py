@@ -12,14 +12,11 @@ from service import codec
 from service.models import Result, RowStatus, now_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SHARDS = 16  # partition keys a day of timestamp-index is spread over
 ITEM_BYTES = 390_000  # of the 400 KB an item may hold
 KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; larger ones go to S3
-
-# What an item is told apart by in a page; `output` stays behind.
-READ = ("row_id", "status", "input_data", "output_data", "error", "execution_time_ms", "timestamp", "ttl")
 
 # The clauses of the conditional put. An expired item counts as absent: DynamoDB deletes it within days, not at once.
 _ABSENT = "attribute_not_exists(#row_id)"
@@ -137,10 +134,9 @@ def _value_bytes(value: dict[str, Any]) -> int:
 class ResultStore:
     """Puts and reads of the results table."""
 
-    def __init__(self, dynamodb: Any, table: str, query: Callable[..., dict[str, Any]] | None = None) -> None:
+    def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
-        self._query = query or dynamodb.query
 
     def put(self, result: Result) -> str:
         """Stores the result unless a better one is there; returns the status that is stored afterwards.
@@ -202,24 +198,21 @@ class ResultStore:
             return there
         return None
 
-    def pages(
-        self, batch_id: str, *, after: str | None = None, names: tuple[str, ...] | None = READ
-    ) -> Iterator[list[Any]]:
-        """Pages of items in wire form, in row order, strongly consistent, expired ones left out; None is all names."""
+    def pages(self, batch_id: str) -> Iterator[list[dict[str, Any]]]:
+        """Pages of whole items in wire form, in row order, strongly consistent, expired ones left out.
+
+        For who writes them again; who only reads them takes the page reader.
+        """
         now = int(time.time())
         arguments: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "#batch_id = :batch",
             "ExpressionAttributeValues": {":batch": {"S": batch_id}},
-            "ExpressionAttributeNames": {"#batch_id": "batch_id", **{f"#{name}": name for name in names or ()}},
+            "ExpressionAttributeNames": {"#batch_id": "batch_id"},
             "ConsistentRead": True,
         }
-        if names is not None:
-            arguments["ProjectionExpression"] = ", ".join(f"#{name}" for name in names)
-        if after is not None:
-            arguments["ExclusiveStartKey"] = {"batch_id": {"S": batch_id}, "row_id": {"S": after}}
         while True:
-            answer = self._query(**arguments)
+            answer = self._dynamodb.query(**arguments)
             yield [item for item in answer["Items"] if alive(item, now)]
             if "LastEvaluatedKey" not in answer:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import json
 import os
 import signal
@@ -63,6 +64,23 @@ def test_an_agent_by_mapping(deployed: Any) -> None:
     assert len(got) == result["row_count"] == 12
     assert all(line["output_exchange"].isupper() for line in got)
     assert all("Mbps" in line["output_download_speed"] for line in got)
+
+
+def test_the_name_of_the_output_says_its_form(deployed: Any) -> None:
+    mapping = str(EXAMPLES / "mappings" / "mixed_fates.yaml")
+    source = str(EXAMPLES / "mixed_fates.csv")
+    asked = ("run", source, "--target", "echo", "--mapping", mapping, "-o", "mixed.jsonl.gz", "--json")
+    result = document(deployed.command(*asked))
+    assert result["csv_location"].endswith(".jsonl.gz")
+    with gzip.open(deployed.folder / "mixed.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    shown = [json.loads(line) for line in deployed.command("results", "last", "--json").stdout.splitlines()]
+    assert [{**row, "output_data": None} for row in rows] == [{**row, "output_data": None} for row in shown]
+    assert [row["row_number"] for row in rows] == list(range(1, 25))
+    again = document(deployed.command("aggregate", "last", "-o", "mixed.csv.gz", "--json"))
+    assert (again["csv_location"][-7:], again["counts"]) == (".csv.gz", result["counts"])
+    with gzip.open(deployed.folder / "mixed.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        assert [line["_status"] for line in csv.DictReader(file)] == [row["status"] for row in rows]
 
 
 def test_rows_that_fail_are_found_by_cause(deployed: Any) -> None:
@@ -134,7 +152,7 @@ def test_a_bad_source_is_refused_with_one_clear_error(deployed: Any, case: str) 
         ({"input_maping": {}}, ["--target", "echo"], "did you mean 'input_mapping'"),
         ({}, ["--target", "echo", "-o", "s3://elsewhere/out.csv"], "may not write"),
         ({}, ["--target", "arn:aws:lambda:us-east-1:000000000000:function:secret"], "may not call"),
-        ({"csv": {"format": "parquet"}}, ["--target", "echo"], "not available yet"),
+        ({"csv": {"format": "xlsx"}}, ["--target", "echo"], "csv.format: input should be"),
     ],
 )
 def test_a_bad_order_is_refused_with_one_clear_error(deployed: Any, mapping: Any, words: list[str], said: str) -> None:

@@ -35,7 +35,7 @@ BOUNDS = {
     "PrepareBatchFunction": 14 * MIB,
     "InputMapperFunction": 5 * MIB,
     "OutputWriterFunction": 3 * MIB,
-    "ResultAggregatorFunction": 1 * MIB,
+    "ResultAggregatorFunction": 2 * MIB,
 }
 NOT_IN_A_PACKAGE = {"boto3", "botocore", "s3transfer", "click", "rich", "ministack", "moto", "pytest", "samcli", "yaml"}
 NOT_IN_SERVICE = {"cli.py", "local.py", "embedded.py"}

@@ -161,7 +161,7 @@ def test_a_batch_of_plain_events_alone(app: App) -> None:
 
 def test_a_plain_event_that_is_not_well_formed(app: App) -> None:
     with pytest.raises(BatchRefused) as refused:
-        batches.aggregate(app, {"output_key": 5, "csv": {"format": "jsonl"}}, remaining)
+        batches.aggregate(app, {"output_key": 5, "csv": {"format": "xlsx"}}, remaining)
     assert [problem.path for problem in refused.value.problems] == ["batch_id", "output_key", "csv.format"]
     batch = prepared(app, rows_csv(1))
     run_rows(app, batch)

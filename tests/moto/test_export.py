@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
 import json
+import random
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +18,12 @@ from hypothesis import strategies as st
 
 from service import objects, source
 from service.errors import BatchProcessorError, BatchRefused, SourceChanged
-from service.export import ENOUGH_TIME, EXAMPLES, ConservationBroken, Export, Tally
+from service.export import ENOUGH_TIME, Export
+from service.gaps import ConservationBroken
 from service.models import Result, RowStatus, empty_counts, row_id
 from service.table import BatchItem
+from service.tally import EXAMPLES, Tally
+from service.wire import Item, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -213,7 +219,7 @@ def test_a_result_of_no_row_is_an_error_and_no_csv(app: App, identifier: str) ->
 def test_lines_that_are_not_the_rows_make_no_csv(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     record = prepared(app, 2)
     put(app, [1, 2])
-    monkeypatch.setattr("service.export.with_gaps", lambda pages, *_: (page[1:] for page in pages))
+    monkeypatch.setattr("service.export.with_gaps", lambda pages, *_: ((page[1:], ()) for page in pages))
     with pytest.raises(ConservationBroken, match="1 lines for 2 rows"):
         export(app, record)
     assert nothing_left(app)
@@ -277,26 +283,27 @@ def test_fields_too_many_to_hand_over_are_refused(app: App) -> None:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(objects, "PART", 200)
-    monkeypatch.setattr("service.lines._TOGETHER", 4)
+    monkeypatch.setattr("service.gaps._TOGETHER", 4)
 
 
 def mixed(app: App, **values: Any) -> BatchItem:
     """A batch of several pages, with gaps and failures, and some parts long."""
     record = prepared(app, 60, rows_to_run=50, **values)
-    put(app, range(1, 20), output_data={"out": "x" * 90_000})
+    for number in range(1, 20):
+        put(app, [number], output_data={"out": random.Random(number).randbytes(45_000).hex()})  # hardly compressed
     put(app, [22, 23, 40], RowStatus.FAILED)
     put(app, [30, 31], RowStatus.TIMEOUT)
     return record
 
 
-def by_turns(app: App, record: BatchItem | None, remaining: Callable[[], int] = LITTLE) -> tuple[Export, int]:
-    making, state = export(app, record, remaining)
+def by_turns(app: App, record: BatchItem | None, **options: Any) -> tuple[Export, int]:
+    making, state = export(app, record, LITTLE, **options)
     turns = 1
     while state is not None:
         assert turns < 50
         assert len(json.dumps(state)) < 100_000
         assert len(uploads(app)) == (1 if state["upload_id"] else 0)
-        making, state = export(app, record, remaining, json.loads(json.dumps(state)))
+        making, state = export(app, record, LITTLE, json.loads(json.dumps(state)), **options)
         turns += 1
     return making, turns
 
@@ -313,6 +320,68 @@ def test_a_csv_made_by_turns_is_the_one_made_at_once(app: App, columns: list[str
     assert made(app) == expected
     assert (making.tally.counts, making.tally.groups()) == (whole.tally.counts, whole.tally.groups())
     assert not uploads(app)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("key", ["x.csv.gz", "x.jsonl.gz", "x.jsonl"])
+def test_other_forms_made_by_turns_hold_what_they_hold_at_once(
+    app: App, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "KEY", key)
+    options = {"format": "jsonl"} if "jsonl" in key else {}
+    record = mixed(app)
+    export(app, record, **options)
+    expected = opened(made(app))
+    app.s3.delete_object(Bucket=app.settings.data_bucket, Key=key)
+    _, turns = by_turns(app, record, **options)
+    assert turns > 1
+    assert opened(made(app)) == expected
+    assert len(expected.splitlines()) >= 60
+    kind = app.s3.head_object(Bucket=app.settings.data_bucket, Key=key)["ContentType"]
+    assert kind == ("application/gzip" if key.endswith(".gz") else "application/jsonl; charset=utf-8")
+
+
+def opened(body: bytes) -> bytes:
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+
+
+def test_json_lines_have_a_line_for_every_row(app: App) -> None:
+    record = prepared(app, 4, rows_to_run=3)
+    put(app, [1, 3], run=2, attempts=2)
+    export(app, record, format="jsonl")
+    lines = [json.loads(line) for line in made(app).splitlines()]
+    assert [line["status"] for line in lines] == ["SUCCESS", "MISSING", "SUCCESS", "NOT_RUN"]
+    assert [line["attempts"] for line in lines] == [2, 0, 2, 0]
+    assert [line["input_data"] for line in lines] == [{"a": str(n), "b": f"x\n{n}"} for n in range(1, 5)]
+
+
+def test_the_same_rows_are_the_same_bytes_compressed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "KEY", "same.csv.gz")
+    record = prepared(app, 3)
+    export(app, record)
+    first = made(app)
+    export(app, record)
+    assert made(app) == first
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_no_more_parts_are_held_than_may_be_in_flight(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = mixed(app)
+    send, held, most = app.s3.upload_part, threading.Semaphore(0), []
+    under_way: set[int] = set()
+
+    def slow(**arguments: Any) -> Any:
+        under_way.add(arguments["PartNumber"])
+        most.append(len(under_way))
+        held.acquire(timeout=0.05)
+        answer = send(**arguments)
+        under_way.discard(arguments["PartNumber"])
+        return answer
+
+    monkeypatch.setattr(app.s3, "upload_part", slow)
+    export(app, record)
+    assert 1 < max(most) <= objects.IN_FLIGHT
+    assert statuses(app)[:19] == ["SUCCESS"] * 19
 
 
 def test_parts_of_real_size(app: App) -> None:
@@ -355,7 +424,7 @@ def test_a_failed_turn_leaves_nothing_and_its_repetition_begins_anew(app: App) -
     _, state = export(app, record, LITTLE)
     assert len(uploads(app)) == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.export.line_of", fail)
+        patch.setattr("service.lines._cells", fail)
         with pytest.raises(RuntimeError):
             export(app, record, PLENTY, state)
     assert nothing_left(app)
@@ -400,15 +469,22 @@ def test_a_small_csv_is_one_put(app: App) -> None:
 # --- the tally -----------------------------------------------------------------------------------------------------
 
 
-def failure(number: int, kind: str, message: str, row: str = "") -> dict[str, Any]:
-    error = {"M": {"type": {"S": kind}, "message": {"S": message}}}
-    return {"row_id": {"S": row or row_id(number)}, "status": {"S": "FAILED"}, "error": error}
+def failures(*causes: tuple[str, str, str]) -> list[Item[Any, Any]]:
+    """Failures by the type and message of their errors and their row ids."""
+    items = [
+        {
+            "row_id": {"S": identifier},
+            "status": {"S": "FAILED"},
+            "error": {"M": {"type": {"S": kind}, "message": {"S": message}}},
+        }
+        for kind, message, identifier in causes
+    ]
+    return Shape().decode(json.dumps({"Items": items}).encode()).Items
 
 
 def test_groups_are_by_cause_the_commonest_first() -> None:
     tally = Tally()
-    for number in range(1, 9):
-        tally.result(failure(number, "E", "often" if number > 1 else "once"))
+    tally.results(failures(*(("E", "often" if number > 1 else "once", row_id(number)) for number in range(1, 9))))
     often, once = tally.groups()
     assert (often["message"], often["count"], once["count"]) == ("often", 7, 1)
     assert often["row_ids"] == [row_id(number) for number in range(2, 2 + EXAMPLES)]
@@ -417,9 +493,8 @@ def test_groups_are_by_cause_the_commonest_first() -> None:
 @pytest.mark.parametrize("letter", ["a", "語", "😀", '"', "\0"])
 def test_a_tally_stays_small_whatever_the_errors_are(letter: str) -> None:
     tally = Tally()
-    for number in range(2000):
-        text = f"{number}{letter * 1000}"
-        tally.result(failure(number, text, text, f"{number}-{'r' * 500}"))
+    texts = [f"{number}{letter * 1000}" for number in range(2000)]
+    tally.results(failures(*((text, text, f"{number}-{'r' * 500}") for number, text in enumerate(texts))))
     assert sum(group["count"] for group in tally.kept()) == tally.counts["FAILED"] == 2000
     assert len(json.dumps(tally.kept())) < 90_000
     assert len(tally.groups()) == 20
@@ -427,14 +502,11 @@ def test_a_tally_stays_small_whatever_the_errors_are(letter: str) -> None:
 
 def test_a_tally_goes_on_where_it_was() -> None:
     whole, first = Tally(), Tally()
-    failures = [failure(number, f"E{number % 50}", f"m{number % 7}") for number in range(1000)]
-    for item in failures:
-        whole.result(item)
-    for item in failures[:400]:
-        first.result(item)
+    items = failures(*((f"E{number % 50}", f"m{number % 7}", row_id(number)) for number in range(1000)))
+    whole.results(items)
+    first.results(items[:400])
     later = Tally(first.counts, json.loads(json.dumps(first.kept())))
-    for item in failures[400:]:
-        later.result(item)
+    later.results(items[400:])
     assert (later.counts, later.groups(), later.kept()) == (whole.counts, whole.groups(), whole.kept())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gc
 import inspect
 import json
 import threading
@@ -19,13 +18,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from service import codec, pages
 from service.models import Result, RowStatus, row_id
-from service.pages import EVENT, PageReader
-from service.store import ResultStore, to_item
+from service.pages import EVENT, SIDE_BY_SIDE, PageReader
+from service.store import to_item
+from service.wire import NotAResult, Shape, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from service.app import App
 
@@ -108,8 +107,12 @@ def client(server: Server, request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def store(client: Any) -> ResultStore:
-    return ResultStore(client, "results", PageReader(client).query)
+def reader(client: Any) -> PageReader:
+    return PageReader(client, "results")
+
+
+def ids(items: Iterable[Any]) -> list[str]:
+    return [item.row_id.S for item in items]
 
 
 @pytest.fixture(autouse=True)
@@ -130,52 +133,106 @@ def parsed(client: Any) -> list[int]:
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 
-def test_items_are_those_that_botocore_gives(server: Server, client: Any, store: ResultStore) -> None:
-    binary = {
-        "B": {"B": b"\x00\xff"},
-        "BS": {"BS": [b"1", b"2"]},
-        "m": {"M": {"B": {"B": b""}, "l": {"L": [{"B": b"3"}]}}},
-    }
+def test_items_are_those_that_botocore_gives(server: Server, client: Any, reader: PageReader) -> None:
+    binary = {"B": {"B": b"\x00\xff"}, "BS": {"BS": [b"1", b"2"]}, "m": {"M": {"B": {"B": b""}}}}
     items = [
         wire(1, output_data=FIELDS, output=b"z" * 99, ttl=NOW + 86_400),
-        {**wire(2), **binary},
+        {**wire(2), "output_data": {"M": binary}},
         wire(3, error={"type": "E"}),
     ]
     server.give(page(*items), page(*items))
     lengths = parsed(client)
-    assert list(store.pages(BATCH, names=None)) == [items]
+    ((first, *others),) = reader.pages(BATCH)
     assert lengths == [len(b"{}")]
-    assert list(ResultStore(client, "results").pages(BATCH, names=None)) == [items]
-    assert lengths[1] > len(b"{}")
-    assert codec.decode(items[0]["output_data"]) == codec.decode(codec.encode(FIELDS))
+    assert [first, *others] == Shape().page({"Items": items}).Items
+    asked = {"KeyConditionExpression": "a = :a", "ExpressionAttributeValues": {":a": {"S": "a"}}}
+    assert Shape().page(client.query(TableName="t", **asked)).Items == [first, *others]
+    shown = {name: text_of(value) for name, value in first.output_data.M.items()}
+    assert shown["text"] == FIELDS["text"]
+    assert json.loads(shown["list"]) == FIELDS["list"]
 
 
-def test_pages_follow_one_another(server: Server, store: ResultStore) -> None:
+def test_pages_follow_one_another(server: Server, reader: PageReader) -> None:
     server.give(page(wire(1), wire(2), last=2), page(last=4), page(wire(5)))
-    assert [[item["row_id"]["S"] for item in read] for read in store.pages(BATCH)] == [
-        [row_id(1), row_id(2)],
-        [],
-        [row_id(5)],
-    ]
+    assert [ids(read) for read in reader.pages(BATCH)] == [[row_id(1), row_id(2)], [], [row_id(5)]]
     starts = [asked.get("ExclusiveStartKey", {}).get("row_id", {}).get("S") for asked in server.asked]
     assert starts == [None, row_id(2), row_id(4)]
     assert all(asked["ConsistentRead"] for asked in server.asked)
 
 
-def test_expired_items_are_left_out(server: Server, store: ResultStore) -> None:
+def test_expired_items_are_left_out(server: Server, reader: PageReader) -> None:
     server.give(page(wire(1, ttl=NOW - 60), wire(2, ttl=NOW + 86_400), wire(3)))
-    ((first, second),) = store.pages(BATCH)
-    assert (first["row_id"]["S"], second["row_id"]["S"]) == (row_id(2), row_id(3))
+    assert [ids(read) for read in reader.pages(BATCH)] == [[row_id(2), row_id(3)]]
 
 
 def test_results_that_were_put_are_read(app: App) -> None:
     """Through moto, which answers in the connection's place."""
     lengths = parsed(app.dynamodb)
     app.store.put(Result(BATCH, row_id(1), RowStatus.SUCCESS, {"a": "1"}, FIELDS, output=b"\x00z"))
-    (item,) = next(app.reader.pages(BATCH, names=None))
-    assert (item["output"], codec.decode(item["output_data"])["text"]) == ({"B": b"\x00z"}, FIELDS["text"])
+    ((item,),) = app.reader.pages(BATCH)
     assert lengths == [len(b"{}")]
-    assert [item] == next(app.store.pages(BATCH, names=None))
+    assert (item.row_id.S, item.status.S, text_of(item.input_data.M["a"])) == (row_id(1), "SUCCESS", "1")
+
+
+def test_an_item_that_is_no_result_is_named(server: Server, reader: PageReader) -> None:
+    server.give(page({**wire(1), "status": {"N": "1"}, "timestamp": {"S": 5}}))
+    with pytest.raises((NotAResult, ClientError), match="no result"):
+        list(reader.pages(BATCH))
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+def put(app: App, numbers: Iterable[int], size: int = 60_000) -> None:
+    for number in numbers:
+        app.store.put(Result(BATCH, row_id(number), RowStatus.SUCCESS, {"a": str(number)}, {"x": "y" * size}))
+
+
+def queries(app: App) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    app.dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: found.append(params))
+    return found
+
+
+@pytest.mark.parametrize("absent", [set(), set(range(2, 38)), {1, 2, 40}])
+def test_spans_hold_every_row_once_in_order(app: App, absent: set[int]) -> None:
+    present = sorted({*range(1, 41)} - absent)
+    put(app, present, 120_000)
+    asked = queries(app)
+    for after in (None, 1, 15, 39, 40):
+        asked.clear()
+        start = None if after is None else row_id(after)
+        read = [item for page in app.reader.pages(BATCH, after=start, last_row=40) for item in page]
+        due = [number for number in present if number > (after or 0)]
+        assert ids(read) == list(map(row_id, due))
+        spans = [one for one in asked if ":last" in one["ExpressionAttributeValues"]]
+        assert bool(spans) == (len(due) * 120_000 > 1_000_000)  # more than one page
+
+
+@pytest.mark.parametrize("identifier", ["a", row_id(0), "row_0000000020x", "row_00000000200", row_id(31), "row_x"])
+def test_spans_leave_no_id_of_another_form_out(app: App, identifier: str) -> None:
+    put(app, range(1, 31), 120_000)
+    app.store.put(Result(BATCH, identifier, RowStatus.SUCCESS, {}))
+    read = [item for page in app.reader.pages(BATCH, last_row=30) for item in page]
+    assert ids(read) == sorted([*map(row_id, range(1, 31)), identifier])
+
+
+def test_rows_that_grow_and_shrink_are_read_in_order(app: App) -> None:
+    put(app, range(1, 10), 350_000)
+    put(app, range(10, 80), 10)
+    put(app, range(80, 90), 350_000)
+    read = [item for page in app.reader.pages(BATCH, last_row=89) for item in page]
+    assert ids(read) == [row_id(number) for number in range(1, 90)]
+
+
+def test_no_more_is_asked_for_than_may_be_side_by_side(app: App) -> None:
+    put(app, range(1, 40), 350_000)
+    asked = queries(app)
+    reading = app.reader.pages(BATCH, last_row=39)
+    for taken in range(1, 4):
+        next(reading)
+        assert len(asked) <= taken + SIDE_BY_SIDE + 1
+    reading.close()
 
 
 # --- what stays botocore's -------------------------------------------------------------------------------------------
@@ -185,56 +242,55 @@ def error(code: str, status: int = 400) -> tuple[int, str]:
     return status, json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "m"})
 
 
-def test_errors_are_raised(server: Server, client: Any, store: ResultStore) -> None:
+def test_errors_are_raised(server: Server, client: Any, reader: PageReader) -> None:
     server.give(error("ValidationException"))
     with pytest.raises(ClientError, match="ValidationException"):
-        list(store.pages(BATCH))
+        list(reader.pages(BATCH))
     server.give(error("ResourceNotFoundException"))
     with pytest.raises(client.exceptions.ResourceNotFoundException):
-        list(store.pages(BATCH))
+        list(reader.pages(BATCH))
 
 
-def test_throttling_and_failures_of_the_service_are_tried_again(server: Server, store: ResultStore) -> None:
+def test_throttling_and_failures_of_the_service_are_tried_again(server: Server, reader: PageReader) -> None:
     server.give(error("ProvisionedThroughputExceededException"), (500, "<html>"), page(wire(1)))
-    assert len(next(store.pages(BATCH))) == 1
+    assert len(next(reader.pages(BATCH))) == 1
     assert len(server.asked) == 3
     server.give(*[error("ThrottlingException")] * 3)
     with pytest.raises(ClientError, match="ThrottlingException"):
-        list(store.pages(BATCH))
+        list(reader.pages(BATCH))
 
 
 @pytest.mark.parametrize("broken", [sent(page(wire(9))), '{"Items": [{"row', '{"Items": [{"a": {"B": "!"}}]}'])
-def test_what_was_damaged_on_the_way_is_asked_for_again(server: Server, store: ResultStore, broken: str) -> None:
+def test_what_was_damaged_on_the_way_is_asked_for_again(server: Server, reader: PageReader, broken: str) -> None:
     server.give((200, broken), page(wire(1)))
     server.damaged = 1
-    assert next(store.pages(BATCH))[0]["row_id"] == {"S": row_id(1)}
+    assert row_id(1) == next(reader.pages(BATCH))[0].row_id.S
     assert len(server.asked) == 2
 
 
-def test_other_requests_of_the_client_are_left_alone(server: Server, client: Any, store: ResultStore) -> None:
+def test_other_requests_of_the_client_are_left_alone(server: Server, client: Any, reader: PageReader) -> None:
     lengths = parsed(client)
-    server.give(page(wire(1), last=1), page(wire(7)), page(wire(2)))
-    reading = store.pages(BATCH)
-    next(reading)
+    server.give(page(wire(1)), page(wire(7)), page(wire(2)))
     asked = {"KeyConditionExpression": "a = :a", "ExpressionAttributeValues": {":a": {"S": "a"}}}
+    assert ids(next(reader.pages(BATCH))) == [row_id(1)]
     assert client.query(TableName="other", **asked)["Items"] == [wire(7)]
-    next(reading)
+    assert ids(next(reader.pages(BATCH))) == [row_id(2)]
     assert [length > len(b"{}") for length in lengths] == [False, True, False]
 
 
-def test_another_threads_query_is_left_alone(server: Server, client: Any, store: ResultStore) -> None:
-    others = ResultStore(client, "results")
+def test_another_threads_query_is_left_alone(server: Server, client: Any, reader: PageReader) -> None:
+    asked = {"KeyConditionExpression": "a = :a", "ExpressionAttributeValues": {":a": {"S": "a"}}}
 
     def meanwhile(**_: Any) -> None:  # inside of ours: sent, and not answered yet
-        if threading.current_thread() is threading.main_thread():
-            other = threading.Thread(target=lambda: list(others.pages(BATCH)))
+        if threading.current_thread().name.startswith("pages"):
+            other = threading.Thread(target=lambda: client.query(TableName="other", **asked))
             other.start()
             other.join()
 
     client.meta.events.register("before-send.dynamodb.Query", meanwhile)
     lengths = parsed(client)
     server.give(page(wire(7)), page(wire(1)))
-    assert next(store.pages(BATCH))[0]["row_id"] == {"S": row_id(1)}
+    assert row_id(1) == next(reader.pages(BATCH))[0].row_id.S
     assert [length > len(b"{}") for length in lengths] == [True, False]
 
 
@@ -265,8 +321,7 @@ def test_the_installed_botocore_offers_answers_before_it_parses_them(server: Ser
 
 @pytest.mark.parametrize("change", ["no event", "other arguments", "no body", "no joining"])
 def test_another_contract_is_read_slowly_and_said_once(server: Server, client: Any, change: str) -> None:
-    reader = PageReader(client)
-    store = ResultStore(client, "results", reader.query)
+    reader = PageReader(client, "results")
     take = reader._take
     client.meta.events.unregister(EVENT, take)
 
@@ -281,21 +336,6 @@ def test_another_contract_is_read_slowly_and_said_once(server: Server, client: A
     client.meta.events.register(EVENT, changed)
     server.give(page(wire(1), last=1), page(wire(2)))
     with pytest.warns(RuntimeWarning, match=SLOWLY) as warned:
-        read = list(store.pages(BATCH, names=None))
-    assert read == [[wire(1)], [wire(2)]]
+        read = list(reader.pages(BATCH))
+    assert read == [Shape().page({"Items": [wire(number)]}).Items for number in (1, 2)]
     assert len(warned) == 1
-
-
-def test_decoding_leaves_the_collector_as_it_was(server: Server, store: ResultStore) -> None:
-    server.give(page(wire(1)), (200, "no JSON"), page(wire(1)))
-    assert gc.isenabled()
-    next(store.pages(BATCH))
-    assert gc.isenabled()
-    assert pages._decoded(b"no JSON") is None
-    assert gc.isenabled()
-    gc.disable()
-    try:
-        pages._decoded(b'{"Items": []}')
-        assert not gc.isenabled()
-    finally:
-        gc.enable()

@@ -93,7 +93,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"source": {"encoding": "klingon"}}, "source.encoding", "'klingon' is not supported"),
     ({"source": {"delimiter": "ab"}}, "source.delimiter", "'ab' is not one character"),
     ({"csv": {"colum_style": "plain"}}, "csv.colum_style", "did you mean 'column_style'?"),
-    ({"csv": {"format": "jsonl"}}, "csv.format", "not available yet"),
+    ({"csv": {"format": "xlsx"}}, "csv.format", "should be 'csv' or 'jsonl'"),
     ({"rerun_of": "echo#1"}, "rerun_of", "not available yet"),
     ({"execution_config": {"max_failures": 5}}, "execution_config.max_failures", "not available yet"),
     ({"execution_config": {"max_failure_rate": 0.5}}, "execution_config.max_failure_rate", "not available yet"),
@@ -146,7 +146,7 @@ def test_every_problem_at_once_from_the_input_to_the_last_row(app: App, tool: st
         "input_mapping": {"column_mappings": {"txt": "a", "nothing_like_it": "b"}},
         "output_mapping": {"extraction_methods": [{"method": "direct", "paths": {"x": "a["}}]},
         "execution_config": {"max_concurency": 1, "max_failures": 2, "timeout_seconds": "soon"},
-        "csv": {"format": "jsonl"},
+        "csv": {"format": "xlsx"},
         "output_bucket": "elsewhere",
         "sorce": {},
     }
@@ -174,7 +174,7 @@ def test_a_refused_batch_is_read_on_only_so_far(
     app: App, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "LOOKED_THROUGH", 10)
-    given.update(csv_s3_uri=put_source(app, 'id,text\n1,2\n3,"open\n'), csv={"format": "jsonl"})
+    given.update(csv_s3_uri=put_source(app, 'id,text\n1,2\n3,"open\n'), csv={"format": "xlsx"})
     assert len(refusal(app, given)) == 1
 
 

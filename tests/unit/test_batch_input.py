@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from service.batch_input import parse_input, read_input
+from service.columns import csv_option_problems
 from service.errors import BatchRefused
-from service.lines import csv_option_problems
 
 GOOD: dict[str, Any] = {"csv_s3_uri": "s3://my-bucket/in/rows.csv", "target": "echo"}
 TOOL = "arn:aws:lambda:us-east-1:123456789012:function:tool-a"
@@ -100,6 +100,6 @@ def test_one_problem_is_named_once(given: dict[str, Any], path: str, said: str) 
 
 def test_csv_options_of_a_csv_made_again() -> None:
     assert csv_option_problems({"neutralise_formulas": False, "column_style": None}) == []
-    assert [problem.path for problem in csv_option_problems({"format": "jsonl", "raw": 1})] == ["csv.format", "csv.raw"]
+    assert [problem.path for problem in csv_option_problems({"format": "xlsx", "raw": 1})] == ["csv.format", "csv.raw"]
     assert [problem.path for problem in csv_option_problems("raw")] == ["csv"]
     assert [problem.path for problem in csv_option_problems({"neutralise_formulas": 1})] == ["csv.neutralise_formulas"]

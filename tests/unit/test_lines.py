@@ -2,167 +2,63 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service import codec
-from service.lines import (
-    METADATA,
-    Columns,
-    ConservationBroken,
-    CsvWriter,
-    add_field_names,
-    cell,
-    line_of,
-    neutral,
-    with_gaps,
-)
+from service.columns import METADATA, Columns
+from service.gaps import Bare, ConservationBroken, with_gaps
+from service.lines import CsvLines, JsonLines
+from service.models import row_id, row_number
+from service.wire import Item, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ["", " ", '"', ",", "\r", "\n", "\r\n", "\0", "=1", "-1", "\ufeff", "a\rb", "'", " =x", "\t1"]
-)
-LINES = st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=6)
-NAMES = st.lists(st.sampled_from(["x", "y", "input_x", "output_x", "input_input_x", "_status", "_row_id"]), unique=True)
+    from service.lines import Lines
 
 
-def read(encoded: bytes) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(encoded.decode(), newline="")))
+def decoded(lines: Lines | None, *items: dict[str, Any]) -> list[Item[Any, Any]]:
+    """Results as a page of DynamoDB's answer holds them."""
+    shape = Shape() if lines is None else lines.shape
+    return shape.decode(json.dumps({"Items": items}).encode()).Items
 
 
-@given(LINES)
-def test_cells_come_back_as_they_are(lines: list[list[str]]) -> None:
-    assert read(CsvWriter(neutralise=False).encode(lines)) == lines
+def item(number: int, **attributes: Any) -> dict[str, Any]:
+    wire = {name: codec.encode(value) for name, value in attributes.items()}
+    return {"row_id": {"S": row_id(number)}, "status": {"S": "SUCCESS"}, **wire}
 
 
-@given(LINES)
-def test_neutralise_adds_one_quote_where_a_formula_would_run(lines: list[list[str]]) -> None:
-    for before, after in zip(lines, read(CsvWriter(neutralise=True).encode(lines)), strict=True):
-        for text, shown in zip(before, after, strict=True):
-            assert shown in (text, "'" + text)
-            if shown != text:
-                assert re.match(r"[\t\r]|[\s\u180e\u200b-\u200d\u2060\ufeff]*[=@+-]", text)
-
-
-@given(st.lists(st.text(max_size=5), min_size=1, max_size=3))
-def test_a_lone_surrogate_costs_no_line(line: list[str]) -> None:
-    assert len(read(CsvWriter(neutralise=False).encode([line]))) == 1
-
-
-def test_lines_end_with_crlf_and_one_empty_cell_is_a_line() -> None:
-    assert CsvWriter(neutralise=True).encode([[""], ["a"]]) == b'""\r\na\r\n'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "=1",
-        "@SUM(A1)",
-        " =1",
-        "\u00a0=1",
-        "\u200b=1",
-        "\ufeff@a",
-        "\n=1",
-        "+a",
-        "-a",
-        "-",
-        "+1+1",
-        "-5-cmd",
-        "- 5",
-        "--5",
-        "-1,5",
-        "-0x10",
-        "\u200b-5",
-        "\tx",
-        "\rx",
-        "\t5",
-        "\t-5",
-        "\r",
-    ],
-)
-def test_what_would_run_as_a_formula_gets_one_quote(text: str) -> None:
-    assert neutral(text) == "'" + text
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "a=1", "-5", "+5", "-5.", "-.5", "+1.5e-7", "-1E+10", " -5", "-5 ", "5", " 5", "\n5", "'=1", "a\t", "e-mail"],
-)
-def test_other_cells_are_left_alone(text: str) -> None:
-    assert neutral(text) == text
+def made(columns: Columns, *items: dict[str, Any], neutralise: bool = True) -> list[list[str]]:
+    lines = CsvLines(columns, neutralise=neutralise)
+    return list(csv.reader(io.StringIO(lines.results(decoded(lines, *items)).decode(), newline="")))
 
 
 def test_a_header_cell_is_a_cell() -> None:
-    header = Columns(("=cmd",), ("@x",), "plain").header()
-    assert read(CsvWriter(neutralise=True).encode([header]))[0][:2] == ["'=cmd", "'@x"]
-
-
-def test_headers() -> None:
-    assert Columns(("a", "b"), ("a",)).header() == ["input_a", "input_b", "output_a", *METADATA]
-    assert Columns(("a", "b"), ("c",), "plain").header() == ["a", "b", "c", *METADATA]
-    assert Columns(("a", "b"), ("a",), "plain").header() == ["input_a", "b", "output_a", *METADATA]
-
-
-def test_a_prefix_may_not_meet_a_column_that_has_the_name_already() -> None:
-    assert Columns(("x", "output_x"), ("x",), "plain").header() == ["input_x", "input_output_x", "output_x", *METADATA]
-    assert Columns(("_status",), ("_status",), "plain").header() == ["input__status", "output__status", *METADATA]
-
-
-@given(NAMES, NAMES, st.sampled_from(["plain", "prefixed"]))
-def test_no_header_names_two_columns_alike(inputs: list[str], outputs: list[str], style: str) -> None:
-    header = Columns(tuple(inputs), tuple(outputs), style).header()
-    assert len(set(header)) == len(header) == len(inputs) + len(outputs) + len(METADATA)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, ""),
-        ("", ""),
-        (True, "true"),
-        (False, "false"),
-        (0, "0"),
-        (1.5, "1.5"),
-        ([], "[]"),
-        ({"ä": [None, True, "x"]}, '{"ä":[null,true,"x"]}'),
-        (b"\0\1", "AAE="),
-        ([b"\0\1"], '["AAE="]'),
-    ],
-)
-def test_cells(value: object, text: str) -> None:
-    assert cell(value) == text
-
-
-def item(number: int, **attributes: dict) -> dict:
-    return {"row_id": {"S": f"row_{number:010d}"}, "status": {"S": "SUCCESS"}, **attributes}
-
-
-def test_a_line_has_the_exact_digits() -> None:
-    fields = {"M": {"n": {"N": "10000000000000000000000000000000000000.1"}}}
-    assert line_of(item(1, output_data=fields), Columns((), ("n", "gone")))[:2] == [fields["M"]["n"]["N"], ""]
-
-
-def test_a_cell_of_a_line_is_that_of_the_value_in_wire_form() -> None:
-    values = {"s": "a", "e": "", "n": 12, "t": True, "f": False, "z": None, "l": [1, "x"], "m": {"B": "b"}, "b": b"z"}
-    fields = codec.encode(values)
-    assert line_of(item(1, output_data=fields), Columns((), tuple(values)))[: len(values)] == list(
-        map(cell, values.values())
+    columns = Columns(("=cmd", "a,b"), ("@x",), "plain")
+    assert (
+        CsvLines(columns, neutralise=True).header().decode() == ",".join(["'=cmd", '"a,b"', "'@x", *METADATA]) + "\r\n"
     )
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a", "1", "-1", "-a", " =1", "é", "\u180e=1", "\ufeff@a", "²", "=1", "\ta", "+", "١"]
-)
-def test_what_is_not_looked_at_is_no_formula(text: str) -> None:
-    assert CsvWriter(neutralise=True).encode([[text, "x"]]) == CsvWriter(neutralise=False).encode(
-        [[neutral(text), "x"]]
-    )
+def test_a_line_has_the_columns_in_their_order() -> None:
+    whole = item(7, input_data={"b": "=2", "a": "1"}, output_data={"n": 1.5, "t": True, "gone": 1})
+    whole |= {"execution_time_ms": {"N": "12"}, "timestamp": {"S": "2026-01-01T00:00:00.000Z"}}
+    (line,) = made(Columns(("a", "b"), ("t", "n", "none")), whole)
+    assert line == ["1", "'=2", "true", "1.5", "", row_id(7), "SUCCESS", "", "12", "2026-01-01T00:00:00.000Z"]
+    assert made(Columns(("a", "b"), (), metadata=False), whole, neutralise=False) == [["1", "=2"]]
+
+
+def test_a_result_without_maps_is_a_line() -> None:
+    assert made(Columns(("a",), ("b",)), item(1)) == [["", "", row_id(1), "SUCCESS", "", "", ""]]
+
+
+def test_no_columns_at_all_are_lines_still() -> None:
+    assert made(Columns((), (), metadata=False), item(1), item(2)) == [[""], [""]]
 
 
 @pytest.mark.parametrize(
@@ -173,27 +69,67 @@ def test_what_is_not_looked_at_is_no_formula(text: str) -> None:
         ({"type": "E"}, "E"),
         ({"type": 5, "message": None}, "5"),
         ({"code": 1}, '{"code":1}'),
-        ("text", "text"),
+        ({"type": "=1", "message": "m"}, "'=1: m"),
     ],
 )
 def test_an_error_of_any_form_is_shown(error: object, shown: str) -> None:
-    assert line_of(item(1, error=codec.encode(error)), Columns((), ()))[2] == shown
+    assert made(Columns((), ()), item(1, error=error))[0][2] == shown
 
 
-def test_names_are_found_in_order_of_appearance() -> None:
-    names: dict[str, None] = {}
-    pages = [[item(1, f=codec.encode({"b": 1})), item(2)], [item(3, f=codec.encode({"a": 1, "b": 2}))]]
-    for page in pages:
-        add_field_names(names, page, "f")
-    assert list(names) == ["b", "a"]
+def test_an_error_that_is_a_text_is_shown() -> None:
+    assert made(Columns((), ()), {**item(1), "error": {"S": "text"}})[0][2] == "text"
 
 
-def number_of(identifier: str) -> int | None:
-    return int(identifier[4:]) if identifier[4:].isdigit() else None
+ROW = {"a": '=1,"x"', "b": "ü\n"}
 
 
-def bare(first: int, last: int) -> Iterator[int]:
-    yield from range(first, last + 1)
+def test_a_row_without_a_result_is_a_line_of_the_same_columns() -> None:
+    lines = CsvLines(Columns(("a", "b", "c"), ("o",)), neutralise=True)
+    (line,) = csv.reader(io.StringIO(lines.bare([Bare(3, "MISSING", ROW)]).decode(), newline=""))
+    assert line == ['\'=1,"x"', "ü\n", "", "", row_id(3), "MISSING", "", "", ""]
+
+
+def test_json_lines_show_a_row_as_the_command_line_does() -> None:
+    lines = JsonLines("echo#1")
+    stored = item(7, input_data=ROW, output_data={"n": 10**37, "l": [None]}, error={"type": "E", "message": 'm"'})
+    stored |= {"attempts": {"N": "2"}, "execution_time_ms": {"N": "5"}, "timestamp": {"S": "t"}}
+    text = (lines.header() + lines.results(decoded(lines, stored)) + lines.bare([Bare(8, "NOT_RUN", ROW)])).decode()
+    first, second = map(json.loads, text.splitlines())
+    assert first == {
+        "batch_id": "echo#1",
+        "row_id": row_id(7),
+        "row_number": 7,
+        "status": "SUCCESS",
+        "error": {"type": "E", "message": 'm"'},
+        "attempts": 2,
+        "execution_time_ms": 5,
+        "timestamp": "t",
+        "input_data": ROW,
+        "output_data": {"n": 10**37, "l": [None]},
+    }
+    assert second == {
+        **dict.fromkeys(first),
+        "batch_id": "echo#1",
+        "row_id": row_id(8),
+        "row_number": 8,
+        "status": "NOT_RUN",
+        "attempts": 0,
+        "input_data": ROW,
+        "output_data": {},
+    }
+
+
+def test_json_lines_of_results_alone() -> None:
+    lines = JsonLines("echo#1", inputs=False, metadata=False)
+    assert lines.results(decoded(lines, item(1, input_data=ROW, output_data={"a": 1}))) == b'{"output_data": {"a":1}}\n'
+
+
+def bare(first: int, last: int) -> Iterator[Bare]:
+    return (Bare(number, "MISSING", {}) for number in range(first, last + 1))
+
+
+def pages_of(*pages: list[str]) -> list[list[Item[Any, Any]]]:
+    return [decoded(None, *({"row_id": {"S": identifier}} for identifier in page)) for page in pages]
 
 
 @given(st.integers(0, 250).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(1, max(1, n))))), st.data())
@@ -201,30 +137,42 @@ def test_every_row_is_there_once_whatever_is_missing(drawn: tuple[int, set[int]]
     last, present = drawn
     there = sorted(number for number in present if number <= last)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(there)), max_size=4)))
-    pages = [[item(number) for number in there[a:b]] for a, b in zip([0, *cuts], [*cuts, len(there)], strict=True)]
-    filled = list(with_gaps(pages, 1, last, number_of, bare))
-    entries = [entry for page in filled for entry in page]
-    assert [entry if isinstance(entry, int) else number_of(entry["row_id"]["S"]) for entry in entries] == [
-        *range(1, last + 1)
-    ]
-    assert {entry for entry in entries if isinstance(entry, int)} == set(range(1, last + 1)) - set(there)
+    pages = [[row_id(number) for number in there[a:b]] for a, b in zip([0, *cuts], [*cuts, len(there)], strict=True)]
+    numbers, without = [], []
+    for results, rows in with_gaps(pages_of(*pages), 1, last, bare):
+        assert bool(results) != bool(rows)
+        numbers += [row_number(one.row_id.S) for one in results] + [entry.number for entry in rows]
+        without += [entry.number for entry in rows]
+    assert numbers == [*range(1, last + 1)]
+    assert set(without) == set(range(1, last + 1)) - set(there)
 
 
 def test_a_long_gap_is_not_held_at_once() -> None:
     given_out = 0
 
-    def counting(first: int, last: int) -> Iterator[int]:
+    def counting(first: int, last: int) -> Iterator[Bare]:
         nonlocal given_out
         for number in range(first, last + 1):
             given_out += 1
-            yield number
+            yield Bare(number, "MISSING", {})
 
-    pages = with_gaps([[item(1), item(10_000_000)]], 1, 10_000_000, number_of, counting)
-    assert len(next(pages)) + len(next(pages)) <= given_out + 1 <= 1_000
+    filled = with_gaps(pages_of([row_id(1), row_id(10_000_000)]), 1, 10_000_000, counting)
+    assert [len(results) + len(rows) for results, rows in (next(filled), next(filled))] == [1, given_out]
+    assert given_out <= 1_000
 
 
-@pytest.mark.parametrize("identifiers", [["row_4"], ["row_0"], ["row_x"], ["row_2", "row_1"], ["row_1", "row_1"]])
+@pytest.mark.parametrize(
+    "identifiers",
+    [
+        [row_id(4)],
+        [row_id(0)],
+        ["row_x"],
+        [row_id(2), row_id(1)],
+        [row_id(1), row_id(1)],
+        [row_id(1), "row_000000000a", row_id(3)],
+        [row_id(1), "row_0000000002x"],
+    ],
+)
 def test_a_result_of_a_row_that_is_not_due_is_an_error(identifiers: list[str]) -> None:
-    page = [{"row_id": {"S": identifier}} for identifier in identifiers]
-    with pytest.raises(ConservationBroken, match=identifiers[-1]):
-        list(with_gaps([page], 1, 3, number_of, bare))
+    with pytest.raises(ConservationBroken, match="not one of the batch's 3 rows"):
+        list(with_gaps(pages_of(identifiers), 1, 3, bare))

@@ -1,0 +1,85 @@
+"""The columns of a CSV, how its header names them, and the options it is made with."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import Problem, nearest
+
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "format": ("csv", "jsonl"),
+    "column_style": ("prefixed", "plain"),
+    "neutralise_formulas": (True, False),
+    "include_original": (True, False),
+    "add_metadata": (True, False),
+}
+SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl"}  # of a result's key, by format; `.gz` may follow
+METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
+
+
+def csv_option_problems(options: Any) -> list[Problem]:
+    """What is wrong with the options of a CSV that is made again; None is none, and null the batch's own."""
+    if not isinstance(options, dict | None):
+        return [Problem("csv", "must be an object")]
+    problems = []
+    for name, value in (options or {}).items():
+        if name not in OPTIONS:
+            problems.append(Problem(f"csv.{name}", f"unknown key; {nearest(str(name), OPTIONS)}"))
+        elif value is not None and not any(type(value) is type(one) and value == one for one in OPTIONS[name]):
+            shown = ", ".join(json.dumps(one) for one in OPTIONS[name])
+            problems.append(Problem(f"csv.{name}", f"must be one of {shown}"))
+    return problems
+
+
+def format_of(name: str) -> str | None:
+    """The format that a file's or key's name says, or None of another name."""
+    plain = name.lower().removesuffix(".gz")
+    return next((form for form, suffix in SUFFIXES.items() if plain.endswith(suffix)), None)
+
+
+def suffix_of(name: str) -> str:
+    """`.csv`, `.jsonl.gz` and so on; "" of another name."""
+    form = format_of(name)
+    return "" if form is None else SUFFIXES[form] + (".gz" if name.lower().endswith(".gz") else "")
+
+
+def renamed(key: str, form: str) -> str:
+    """A key for another format: its suffix changes where it says a format that is not that one."""
+    if format_of(key) in (None, form):
+        return key
+    suffix = suffix_of(key)
+    return key[: -len(suffix)] + SUFFIXES[form] + (".gz" if suffix.endswith(".gz") else "")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the source's columns and of the output's fields, and how the header writes them."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    style: str = "prefixed"
+    metadata: bool = True
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """Names of the columns about the row itself."""
+        return METADATA if self.metadata else ()
+
+    def header(self) -> list[str]:
+        """The header; `plain` leaves the prefixes away where no two names collide."""
+        if self.style == "prefixed":
+            named = [*(f"input_{name}" for name in self.inputs), *(f"output_{name}" for name in self.outputs)]
+            return [*named, *self.last]
+        prefixed: set[str] = set()
+        while True:
+            inputs = [f"input_{name}" if name in prefixed else name for name in self.inputs]
+            outputs = [f"output_{name}" if name in prefixed else name for name in self.outputs]
+            header = [*inputs, *outputs, *self.last]
+            twice = {name for name, count in Counter(header).items() if count > 1}
+            plain = (twice & {*self.inputs, *self.outputs}) - prefixed  # a prefix may meet another column's own name
+            if not plain:
+                return header
+            prefixed |= plain
