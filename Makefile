@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench clean
+.PHONY: help setup demo test lint types unit docs bench clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,9 +33,17 @@ types: setup
 unit: setup
 	@$(BIN)/python -m pytest
 
-bench: setup ## Extraction and aggregation against the textbook, in one run each
+docs: setup ## Write docs/commands.md again
+	@$(BIN)/python docs/make_commands.py
+
+bench: setup ## Extraction, aggregation, one row's result and cold starts against the textbook
+	@test -x build/awswrangler/bin/python || $(PYTHON) -m venv build/awswrangler
+	@build/awswrangler/bin/python -m pip install --quiet --disable-pip-version-check awswrangler==3.17.1
 	@$(BIN)/python benchmarks/extraction.py
-	@$(BIN)/python benchmarks/aggregation.py
+	@AWSWRANGLER_PYTHON=build/awswrangler/bin/python $(BIN)/python benchmarks/aggregation.py
+	@AWSWRANGLER_PYTHON=build/awswrangler/bin/python $(BIN)/python benchmarks/aggregation.py 1000000
+	@$(BIN)/python benchmarks/write_result.py
+	@$(BIN)/python benchmarks/cold_start.py
 
 clean: ## Remove what was built (the embedded stack's data stay)
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -56,7 +64,7 @@ PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check 
 PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
 # referencing needs typing-extensions up to Python 3.12: the embedded stack's functions may run there.
 JSONSCHEMA := jsonschema jsonschema-specifications referencing rpds-py attrs typing-extensions
-LOCAL_ONLY := cli cli_common cli_local cli_registry cli_rows client display embedded local queries remap schemas stacks target_files traces
+LOCAL_ONLY := arrivals cli cli_check cli_common cli_complete cli_local cli_registry cli_report cli_rerun cli_results cli_rows client display embedded local page_tokens queries remap report report_page report_plots report_rows report_times report_words schemas spending stacks target_files traces
 
 define package
 	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"
@@ -68,7 +76,7 @@ define package
 endef
 
 build-PrepareBatchFunction:
-	$(call package,prepare_batch,$(sort $(PYDANTIC) $(JSONSCHEMA)) pynamodb jmespath google-re2)
+	$(call package,prepare_batch,$(sort $(PYDANTIC) $(JSONSCHEMA)) pynamodb jmespath google-re2 msgspec)
 
 build-InputMapperFunction:
 	$(call package,transform_input,$(JSONSCHEMA) jmespath google-re2)

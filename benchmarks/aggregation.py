@@ -9,6 +9,8 @@ of its own that reports its rows a second (of the wall clock, imports not counte
 
 boto3 resource    The textbook: `table.query` until there is no LastEvaluatedKey, every item in one list, then
                   `csv.DictWriter` into one text and one `put_object`.
+awswrangler       `read_items` into a pandas frame, and `to_csv`: where AWSWRANGLER_PYTHON names a Python that has it:
+                  it wants other versions of what the application pins, so `make bench` makes an environment for it.
 PynamoDB          The same by a model's `query`, whose pages it follows by itself.
 ours              `Export` as the function AggregateResults runs it: also row order, rows without a result, formulas
                   neutralised, errors grouped, parts of 8 MiB.
@@ -47,6 +49,16 @@ BATCH, TABLE = "sentiment#run-1", "results"
 INPUTS = ("review_id", "product", "stars", "posted", "text")
 OUTPUTS = ("sentiment", "score", "confident", "topics", "summary")
 REVIEW = "It boils quickly, the handle stays cool and the lid closes well; "
+KEYS = {"batch_id": "HASH", "row_id": "RANGE"}
+DESCRIPTION = json.dumps(
+    {
+        "Table": {
+            "TableName": TABLE,
+            "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in KEYS.items()],
+            "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in KEYS],
+        }
+    }
+).encode()
 REGION = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -98,7 +110,8 @@ def serve(rows: int) -> None:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body = answer(items, asked)
+            described = (self.headers["X-Amz-Target"] or "").endswith("DescribeTable")
+            body = DESCRIPTION if described else answer(items, asked)
             self.send_response(200)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
             self.send_header("x-amz-crc32", str(binascii.crc32(body)))
@@ -199,6 +212,24 @@ def pynamodb_models(endpoint: str, s3: NullS3) -> Callable[[], None]:
     return run
 
 
+def awswrangler(endpoint: str, s3: NullS3) -> Callable[[], None]:
+    import awswrangler as wr  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+    from boto3.dynamodb.conditions import Key  # noqa: PLC0415
+
+    wr.config.dynamodb_endpoint_url = endpoint
+
+    def run() -> None:
+        asked = Key("batch_id").eq(BATCH)
+        frame = wr.dynamodb.read_items(TABLE, key_condition_expression=asked, consistent=True)
+        maps = {"input_data": "input_", "output_data": "output_"}
+        nested = [pd.DataFrame(frame[name].tolist()).add_prefix(prefix) for name, prefix in maps.items()]
+        lines = nested[0].join(nested[1]).map(plain).join(frame[["row_id", "status", "execution_time_ms", "timestamp"]])
+        s3.put_object(Body=lines.to_csv(index=False, lineterminator="\r\n").encode())
+
+    return run
+
+
 def ours(endpoint: str, s3: NullS3) -> Callable[[], None]:
     from service.app import App  # noqa: PLC0415
     from service.export import Export  # noqa: PLC0415
@@ -246,7 +277,13 @@ def floor(endpoint: str, s3: NullS3) -> Callable[[], None]:
     return run
 
 
-VARIANTS = {"boto3 resource": boto3_resource, "PynamoDB": pynamodb_models, "ours": ours, "floor": floor}
+VARIANTS = {
+    "boto3 resource": boto3_resource,
+    "PynamoDB": pynamodb_models,
+    "awswrangler": awswrangler,
+    "ours": ours,
+    "floor": floor,
+}
 
 
 def measure(variant: str, endpoint: str) -> None:
@@ -270,7 +307,10 @@ def main() -> None:
         textbook: tuple[float, float] | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         for name in VARIANTS:
-            command = [*script, "measure", name, f"http://127.0.0.1:{port}"]
+            python = os.environ.get("AWSWRANGLER_PYTHON") if name == "awswrangler" else sys.executable
+            if not python:
+                continue
+            command = [python, str(Path(__file__)), "measure", name, f"http://127.0.0.1:{port}"]
             environment = {**kept, **REGION, "BENCH_ROWS": str(rows)}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             seconds, lines, made, peak = json.loads(done.stdout)

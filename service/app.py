@@ -6,9 +6,9 @@ import os
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 
+from service.session import Session
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
 _ATTEMPTS = 8
 _READ_SECONDS = 60
+_DYNAMODB_SECONDS = 10  # far below a function's own time-out, so that an answer that hangs is asked for again
 
 
 class App:
@@ -30,7 +31,7 @@ class App:
 
     def __init__(self, settings: Settings, session: Any = None, *, endpoint_url: str | None = None) -> None:
         self.settings = settings
-        self.session: Any = session or boto3.Session()
+        self.session: Any = session or Session()
         self.endpoint_url = endpoint_url
 
     def allowing(self, patterns: Mapping[str, str]) -> App:
@@ -40,14 +41,22 @@ class App:
     def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
         """A client with the product's retries and time-outs (seconds)."""
         config = Config(
-            retries={"mode": "standard", "max_attempts": attempts}, connect_timeout=5, read_timeout=read_timeout
+            retries={"mode": "standard", "max_attempts": attempts},
+            connect_timeout=5,
+            read_timeout=read_timeout,
+            # Items come here in wire form, and DynamoDB refuses what is none; PynamoDB makes its own clients so too.
+            parameter_validation=service != "dynamodb",
         )
         return self.session.client(service, config=config, endpoint_url=self.endpoint_url)
 
     @cached_property
     def dynamodb(self) -> Any:
         """Client of DynamoDB."""
-        return self.client("dynamodb")
+        from service.puts import write_bodies  # noqa: PLC0415 - a function loads only what it calls
+
+        dynamodb = self.client("dynamodb", read_timeout=_DYNAMODB_SECONDS)
+        write_bodies(dynamodb)
+        return dynamodb
 
     @cached_property
     def s3(self) -> Any:
@@ -67,7 +76,7 @@ class App:
     @cached_property
     def store(self) -> ResultStore:
         """Results by row, in order."""
-        from service.store import ResultStore  # noqa: PLC0415 - a function loads only what it calls
+        from service.store import ResultStore  # noqa: PLC0415
 
         return ResultStore(self.dynamodb, self.settings.results_table)
 
@@ -113,6 +122,9 @@ class App:
         from service import table  # noqa: PLC0415
 
         table.bind(self.settings, self.session, self.endpoint_url)
+        for model in (table.ResultItem, table.BatchItem, table.TargetItem):
+            # PynamoDB would make a session and a client for each model, which takes longer than all else at a start.
+            model._get_connection().connection._client = self.dynamodb  # noqa: SLF001 - it takes none from outside
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from service.errors import BatchRefused, Problem, nearest
-from service.input_models import BatchInput, CsvOptions, ExecutionConfig, RetryPolicy, SourceOptions, Target
+from service.input_models import BatchInput, CsvOptions, ExecutionConfig, Rerun, RetryPolicy, SourceOptions, Target
 from service.models import split_s3_uri
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 IGNORED_PREFIX = "AWS_STEP_FUNCTIONS_"  # what Step Functions itself adds to an input
-_LATER = "is not available yet: leave it out"
 # A name becomes part of batch ids (after which a # follows) and of keys in S3.
 _TARGET_NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")
 
@@ -52,7 +51,7 @@ def read_input(given: Any) -> tuple[BatchInput, list[Problem]]:
     parsed, faults = _sound_part(known)
     problems = [_problem(fault) for fault in faults]
     wrong = {str(fault["loc"][0]) for fault in faults}
-    return parsed, [*problems, *_not_built(parsed), *_contradictions(parsed, wrong)]
+    return parsed, [*problems, *_contradictions(parsed, wrong)]
 
 
 def _sound_part(known: dict[str, Any]) -> tuple[BatchInput, list[Any]]:
@@ -94,18 +93,6 @@ def _half_characters(known: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _not_built(parsed: BatchInput) -> list[Problem]:
-    config = parsed.execution_config
-    later = {
-        "execution_config.max_failures": config.max_failures is not None,
-        "execution_config.max_failure_rate": config.max_failure_rate is not None,
-        "execution_config.max_cost_usd": config.max_cost_usd is not None,
-        "execution_config.continue_on_error": not config.continue_on_error,
-        "rerun_of": parsed.rerun_of is not None,
-    }
-    return [Problem(path, _LATER) for path, given in later.items() if given]
-
-
 def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:
     problems = []
     if "csv_s3_uri" not in wrong:
@@ -119,6 +106,10 @@ def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:
     elif not _TARGET_NAME.fullmatch(parsed.target.name):
         what = "a name has at most 128 characters, and no #, slash or control character"
         problems.append(Problem("target.name", f"{_short(parsed.target.name)}: {what}"))
+    config = parsed.execution_config
+    if config.limit is not None and config.sample is not None:
+        message = "give limit, the first N rows, or sample, N rows of all, not both"
+        problems.append(Problem("execution_config.sample", message))
     if parsed.output_mapping and parsed.output_mappings:
         problems.append(Problem("output_mappings", "give output_mapping or output_mappings, not both"))
     return problems
@@ -129,6 +120,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "execution_config.retry_policy": RetryPolicy,
     "source": SourceOptions,
     "csv": CsvOptions,
+    "rerun_of": Rerun,
     "target": Target,
 }
 _MUST_BE = {"model_type": "must be an object", "dict_type": "must be an object", "tuple_type": "must be a list"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.columns import SUFFIXES, csv_option_problems, renamed
+from service.columns import SUFFIXES, check_format, csv_option_problems, keys_written, renamed
 from service.errors import BatchRefused, NotFound, Problem
 from service.export import Export
 from service.models import (
@@ -20,7 +20,7 @@ from service.models import (
     target_name,
 )
 from service.permissions import check_output
-from service.progress import BatchExpired, BatchRunning, check_ready, expired, progress, result_of
+from service.progress import BatchExpired, BatchRunning, check_ready, expired, progress, result_of, run_started_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,7 +105,9 @@ def _location(
     bucket = bucket or app.settings.data_bucket
     tool, _, execution = identifier.partition("#")
     key = key or f"results/{tool}/{execution or 'plain'}{SUFFIXES[form]}"
-    check_output(app.settings, bucket, key)
+    check_format(form, key)
+    for written in keys_written(key, form):
+        check_output(app.settings, bucket, written)
     if record is not None and (bucket, key) == (record.source.get("bucket"), record.source.get("key")):
         message = f"s3://{bucket}/{key} is the batch's source, which the results would replace: give another key"
         raise BatchRefused([Problem("output_key", message)])
@@ -119,12 +121,13 @@ def _close(app: App, identifier: str, record: BatchItem | None, export: Export, 
     values: dict[str, Any] = {
         "status": outcome(counts).value,
         "csv_location": location,
-        "execution_time_ms": elapsed_ms(record.started_at, ended_at) if record is not None else None,
+        "execution_time_ms": elapsed_ms(run_started_at(record), ended_at) if record is not None else None,
         "counts": counts,
         "errors": export.tally.groups(),
     }
     if record is not None:
-        app.records.update(identifier, ended_at=ended_at, **values)
+        slowest = [[name, took] for took, name in export.tally.slowest]
+        app.records.update(identifier, ended_at=ended_at, counts_exact=True, slowest=slowest or None, **values)
     return {
         "status": values["status"],
         "batch_id": identifier,
@@ -147,14 +150,22 @@ def close_ended(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
         given = json.loads(detail.get("input") or "{}")
     except ValueError:
         given = {}
-    tool = target_name(given.get("target")) if isinstance(given, dict) else ""
-    identifier = batch_id(tool, detail["name"])
-    record = app.records.find(identifier) if tool else None
+    identifier = _named(given, detail["name"]) if isinstance(given, dict) else ""
+    record = app.records.find(identifier) if identifier else None
     if record is None or record.status not in OPEN:
         return {"batch_id": identifier, "closed": False}
     if detail.get("executionArn") not in (None, record.execution_arn):  # another stack's batch of the same name
         return {"batch_id": identifier, "closed": False}
     return {"batch_id": identifier, "closed": close_record(app, record, detail["status"], detail.get("cause"))}
+
+
+def _named(given: Mapping[str, Any], execution_name: str) -> str:
+    """The batch that an execution's input is of; "" when it does not say."""
+    rerun_of, tool = given.get("rerun_of"), target_name(given.get("target"))
+    if rerun_of is not None:
+        named = rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of
+        return named if isinstance(named, str) else ""
+    return batch_id(tool, execution_name) if tool else ""
 
 
 def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) -> bool:
@@ -163,6 +174,7 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
     False when it was closed meanwhile.
     """
     counts = app.records.chunk_counts(record.batch_id, int(record.run or 1))
+    counts.update(record.kept_counts or {})
     total = int(record.row_count or 0)
     if total:
         counts["NOT_RUN"] += max(0, total - sum(counts.values()))
@@ -176,7 +188,8 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
         stop=True,
         stop_reason="aborted",
         ended_at=ended_at,
-        execution_time_ms=elapsed_ms(record.started_at, ended_at),
+        execution_time_ms=elapsed_ms(run_started_at(record), ended_at),
+        counts_exact=False,
         counts={**empty_counts(), **counts} if total else None,
         error=error_of(ended_as, f"the execution {_ENDED_AS.get(ended_as, 'failed')}: {cause or 'no cause given'}"),
     )

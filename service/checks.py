@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service import objects, source, targets
-from service.columns import SUFFIXES
+from service.columns import SUFFIXES, check_format, keys_written
 from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
@@ -86,6 +86,8 @@ def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem
     target = problems.of(lambda: targets.resolve(app, parsed.target)) if named else None
     schema = problems.of(lambda: _input_schema(target)) if target else None
     output = problems.of(lambda: _output_plan(parsed, target))
+    layer = bool(app.settings.parquet_layer)
+    problems.of(lambda: check_format(parsed.csv.format, parsed.output_key or "", layer=layer))
     location = problems.of(lambda: _output_location(app, parsed, execution_name))
     found = problems.of(lambda: _find_source(app, parsed)) if split_s3_uri(parsed.csv_s3_uri) else None
     opened = problems.of(lambda: _open_source(app, parsed, found)) if found else None
@@ -144,7 +146,8 @@ def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[A
 def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:
     bucket = parsed.output_bucket or app.settings.data_bucket
     key = parsed.output_key or f"results/{parsed.target.name}/{execution_name}{SUFFIXES[parsed.csv.format]}"
-    check_output(app.settings, bucket, key)
+    for written in keys_written(key, parsed.csv.format):
+        check_output(app.settings, bucket, written)
     if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):
         message = f"s3://{bucket}/{key} is the source itself, which the results would replace: give another key"
         raise BatchRefused([Problem("output_key", message)])

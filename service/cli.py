@@ -11,20 +11,31 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
-from service import batches, cli_local, cli_registry, cli_rows, client, display
-from service.cli_common import Commands, common, open_stack
-from service.columns import SUFFIXES, format_of
-from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
-from service.models import OPEN, split_s3_uri
+from service import (
+    batches,
+    cli_check,
+    cli_local,
+    cli_registry,
+    cli_report,
+    cli_rerun,
+    cli_results,
+    cli_rows,
+    cli_ui,
+    client,
+    display,
+)
+from service.cli_common import Commands, common, examples, open_stack
+from service.cli_complete import batch_argument, completion, target_option
+from service.errors import BatchProcessorError, BatchRefused, NotFound
+from service.models import OPEN
 from service.table import TableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from service import stacks
 
-USAGE, COULD_NOT_RUN, INTERRUPTED = 2, 3, 130
-_LATER = ("check", "rerun", "report", "ui", "mcp")
+USAGE, COULD_NOT_RUN = 2, 3
+_LATER = ("mcp",)
 
 
 @click.group(
@@ -35,20 +46,32 @@ def cli() -> None:
     """Run a CSV, row by row, through a tool (Lambda) or an agent (Step Functions), and get a CSV back."""
 
 
-for _command in (cli_rows.failed, cli_rows.results, cli_registry.schema, cli_registry.tool, cli_local.local):
+for _command in (
+    cli_check.check,
+    completion,
+    cli_report.report,
+    cli_rerun.rerun,
+    cli_rows.failed,
+    cli_rows.results,
+    cli_registry.schema,
+    cli_registry.tool,
+    cli_local.local,
+    cli_ui.ui,
+):
     cli.add_command(_command)
 
 
-@cli.command()
-@click.argument("csv")
-@click.option("--target", required=True, metavar="NAME|ARN", help="A registered target, or an ARN.")
-@click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT.csv",
-    help="A file or s3://…, .csv or .jsonl, or either with .gz; without it <input>-results.csv.",
+@cli.command(
+    epilog=examples(
+        "batch-processor run reviews.csv --target sentiment",
+        "batch-processor run s3://bucket/in.csv --target my-agent --mapping my.yaml --limit 20",
+        "batch-processor run in.csv --target my-agent -o s3://bucket/out.jsonl.gz --yes",
+    )
 )
+@click.argument("csv")
+@target_option
+@click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
+@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl and .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
@@ -62,18 +85,13 @@ def run(  # noqa: PLR0913 - one argument per option
     stack_name: str | None,
     *,
     raw_cells: bool,
-    yes: bool,  # noqa: ARG001 - accepted for scripts: there is nothing to ask
+    yes: bool,
     as_json: bool,
 ) -> int:
-    """Run every row of CSV (a file or s3://…) through a target and fetch the results.
-
-    \b
-    batch-processor run reviews.csv --target sentiment
-    batch-processor run s3://bucket/in.csv --target my-agent --mapping my.yaml --limit 20
-    """  # noqa: D301 - \b is click's mark for lines that are kept as they are
+    """Run every row of CSV (a file or s3://…) through a target and fetch the results."""
     given = client.read_mapping(mapping) if mapping else {}
-    path = None if csv.startswith("s3://") else _readable(csv)
-    destination = output or _default_output(csv, given)
+    path = None if csv.startswith("s3://") else cli_results.readable(csv)
+    destination = output or cli_results.default_output(csv, given)
     given = client.as_named(given, destination)
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
@@ -81,73 +99,21 @@ def run(  # noqa: PLR0913 - one argument per option
         given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}
     if raw_cells:
         given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}
-    if place := _s3_place(destination):
+    if place := cli_results.s3_place(destination):
         given |= {"output_bucket": place[0], "output_key": place[1]}
+    if not (yes or as_json or limit) and sys.stdin.isatty() and sys.stderr.isatty():
+        code = cli_check.offered(stack, given, destination)
+        if code is not None:
+            return code
     batch_id, execution_arn = client.start(stack, given, destination)
     display.tell(f"batch {batch_id}")
-    result = _followed(stack, batch_id, execution_arn)
-    saved = None
-    if result["csv_location"]:
-        saved = destination if place else _download(stack, result, Path(destination))
-    _report(result, saved, as_json=as_json)
+    result = cli_results.followed(stack, batch_id, execution_arn)
+    cli_results.finish(stack, result, destination, as_json=as_json)
     return 0 if client.succeeded(result, (given.get("execution_config") or {}).get("limit")) else 1
 
 
-def _readable(csv: str) -> Path:
-    path = Path(csv)
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise BatchRefused([Problem(csv, what)])
-    return path
-
-
-def _default_output(csv: str, given: Mapping[str, Any]) -> str:
-    options = given.get("csv")
-    form = options.get("format") if isinstance(options, dict) else None
-    name = f"{Path(csv).stem}-results{SUFFIXES.get(form or 'csv', '.csv')}"
-    return name if csv.startswith("s3://") else str(Path(csv).with_name(name))
-
-
-def _s3_place(destination: str) -> tuple[str, str] | None:
-    if not destination.startswith("s3://"):
-        return None
-    place = split_s3_uri(destination)
-    if place is None:
-        raise BatchRefused([Problem("-o", f"{destination!r} is not of the form s3://bucket/key")])
-    return place
-
-
-def _followed(stack: stacks.Stack, batch_id: str, execution_arn: str) -> dict[str, Any]:
-    """The result; a Ctrl-C leaves the batch running and says how to look at it again."""
-    try:
-        with display.Watch() as watch:
-            return client.follow(stack, batch_id, execution_arn, watch.show)
-    except KeyboardInterrupt:
-        display.tell(
-            f"\nThe batch goes on without this command. To see it again, or to stop it:\n"
-            f"  batch-processor status '{batch_id}' --follow\n  batch-processor stop '{batch_id}'"
-        )
-        raise SystemExit(INTERRUPTED) from None
-
-
-def _download(stack: stacks.Stack, result: dict[str, Any], path: Path) -> str:
-    client.download(stack, result["csv_location"], path)
-    return str(path)
-
-
-def _report(result: dict[str, Any], saved: str | None, *, as_json: bool) -> None:
-    if as_json:
-        display.print_json(result)
-        return
-    display.summary(result)
-    if saved:
-        display.stdout().print(f"CSV: {escape(saved)}")
-    if result["counts"]["SUCCESS"] != result["row_count"]:
-        display.stdout().print(f"[dim]Rows that did not succeed:[/] batch-processor failed '{result['batch_id']}'")
-
-
-@cli.command()
-@click.argument("batch")
+@cli.command(epilog=examples("batch-processor status last", "batch-processor status last --follow"))
+@batch_argument()
 @click.option("--follow", is_flag=True, help="Show progress until the batch has ended.")
 @common
 def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -> int:
@@ -158,17 +124,17 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
     if follow and batches.refreshed(stack.app, record).status in OPEN:
-        _followed(stack, record.batch_id, record.execution_arn)
+        cli_results.followed(stack, record.batch_id, record.execution_arn)
         record = client.find(stack, record.batch_id)
     known = client.status_of(stack, record)
     if as_json:
         display.print_json(known)
     else:
-        display.status(known)
+        display.status(known, record.slowest or ())
     return 0
 
 
-@cli.command("batches")
+@cli.command("batches", epilog=examples("batch-processor batches", "batch-processor batches --limit 100 --json"))
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
 @common
 def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
@@ -183,8 +149,14 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
     return 0
 
 
-@cli.command()
-@click.argument("batch")
+@cli.command(
+    epilog=examples(
+        "batch-processor aggregate last",
+        "batch-processor aggregate last -o again.jsonl.gz",
+        "batch-processor aggregate last -o s3://bucket/again.csv --raw-cells",
+    )
+)
+@batch_argument()
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
@@ -192,28 +164,17 @@ def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cel
     """Make the CSV of a batch again from its stored results."""
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    return _csv_again(stack, record, output, raw_cells=raw_cells, as_json=as_json)
+    return cli_results.csv_again(stack, record, output, raw_cells=raw_cells, as_json=as_json)
 
 
-def _csv_again(stack: stacks.Stack, record: Any, output: str | None, *, raw_cells: bool, as_json: bool) -> int:
-    source = (record.source or {}).get("uri") or "batch"
-    destination = output or Path(_default_output(source, {"csv": record.csv})).name
-    place = _s3_place(destination)
-    csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
-    csv["format"] = format_of(destination) or (record.csv or {}).get("format")
-    own = (stack.app.settings.data_bucket, client.results_key(record.batch_id, destination))
-    result = client.aggregate(stack, record.batch_id, place or own, csv)
-    saved = destination if place else _download(stack, result, Path(destination))
-    _report(result, saved, as_json=as_json)
-    return 0 if client.succeeded(result, _limit_of(record)) else 1
-
-
-def _limit_of(record: Any) -> int | None:
-    return int(record.rows_to_run) if record.stop_reason == "limit" else None
-
-
-@cli.command("remap")
-@click.argument("batch")
+@cli.command(
+    "remap",
+    epilog=examples(
+        "batch-processor remap last --mapping better.yaml",
+        "batch-processor remap last --mapping better.yaml -o better.jsonl",
+    ),
+)
+@batch_argument()
 @click.option("--mapping", required=True, type=click.Path(path_type=Path), help="YAML or JSON: output_mapping, csv.")
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
@@ -225,7 +186,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
     given = client.read_mapping(mapping)
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    _s3_place(output or "")  # refused before anything is written
+    cli_results.s3_place(output or "")  # refused before anything is written
     from service import remap  # noqa: PLC0415 - brings pydantic
 
     order = remap.check(stack.app, record, given)
@@ -237,7 +198,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
         display.tell("Not complete: some results have new fields, others their old ones. The same command finishes it.")
         raise
     _tell_fates(tally.counts, tally.row_ids)
-    code = _csv_again(stack, order.record, output, raw_cells=raw_cells, as_json=as_json)
+    code = cli_results.csv_again(stack, order.record, output, raw_cells=raw_cells, as_json=as_json)
     return code or int(tally.counts[remap.Fate.OVERTAKEN] > 0)
 
 
@@ -267,8 +228,8 @@ def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> 
             display.tell(f"{said}: {display.rows_text(counts[fate])} ({display.row_list(row_ids[fate])}{more})")
 
 
-@cli.command()
-@click.argument("batch")
+@cli.command(epilog=examples("batch-processor stop last"))
+@batch_argument()
 @common
 def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
@@ -297,7 +258,7 @@ def main() -> None:
         error.show()
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
+        sys.exit(cli_results.INTERRUPTED)
     except (BatchProcessorError, BotoCoreError, ClientError, TableError) as error:
         _complain(error)
         sys.exit(_exit_code(error))

@@ -32,6 +32,12 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def examples(*commands: str) -> str:
+    """The end of a command's help: how it is given, a line each."""
+    lines = "\n".join(f"  {command}" for command in commands)
+    return f"\b\nExamples:\n{lines}"  # \b is click's mark for lines that are kept as they are
+
+
 def with_json(command: Callable[..., Any]) -> Callable[..., Any]:
     """--json, which every command has."""
     return click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")(command)

@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 
 from service import display, stacks
-from service.cli_common import Commands
+from service.cli_common import Commands, examples
 
 
 @click.group(cls=Commands)
@@ -16,7 +16,7 @@ def local() -> None:
     """The embedded stack: the whole application on this machine."""
 
 
-@local.command("start")
+@local.command("start", epilog=examples("batch-processor local start"))
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
 def local_start(*, as_json: bool) -> int:
     """Start it and deploy what has changed; it runs until `local stop`."""
@@ -25,7 +25,7 @@ def local_start(*, as_json: bool) -> int:
     return _local_status(embedded, as_json=as_json)
 
 
-@local.command("stop")
+@local.command("stop", epilog=examples("batch-processor local stop"))
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
 def local_stop(*, as_json: bool) -> int:
     """Stop it; batches and results are kept."""
@@ -38,7 +38,7 @@ def local_stop(*, as_json: bool) -> int:
     return 0
 
 
-@local.command("status")
+@local.command("status", epilog=examples("batch-processor local status --json"))
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout and nothing else.")
 def local_status(*, as_json: bool) -> int:
     """Say whether it runs, where, and where its data are."""

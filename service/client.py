@@ -10,21 +10,24 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from service import batches
+from service import batches, spending
 from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.failures import json_object
-from service.models import OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
+from service.models import FAILURES, OPEN, BatchStatus, parse_iso, split_s3_uri, target_name
 from service.queries import plain
 from service.schemas import FILE_KEYS, read_document
+from service.tally import EXAMPLES, GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from service.stacks import Stack
     from service.table import BatchItem
 
+_CHUNKS_A_SECOND = 2_000  # chunk records read for progress, at most
+_LOOKED_AT = 500  # failures by which causes are told while a batch is under way
 _RECENT = 1000  # batches looked at for a prefix
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -80,12 +83,27 @@ def as_named(given: dict[str, Any], destination: str) -> dict[str, Any]:
 
 def start(stack: Stack, given: dict[str, Any], destination: str) -> tuple[str, str]:
     """Starts a batch; returns its id and the execution's ARN."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    given.setdefault("output_key", results_key(f"{target_name(given['target'])}#{name}", destination))
+    name = _execution_name()
+    batch_id = f"{target_name(given['target'])}#{name}"
+    given.setdefault("output_key", results_key(batch_id, destination))
+    return batch_id, _start(stack, name, given)
+
+
+def start_rerun(stack: Stack, given: dict[str, Any]) -> str:
+    """Starts the run of an order with `rerun_of`; returns the execution's ARN."""
+    return _start(stack, _execution_name(), given)
+
+
+def _execution_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _start(stack: Stack, name: str, given: dict[str, Any]) -> str:
     started = stack.app.stepfunctions.start_execution(
         stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(given)
     )
-    return f"{target_name(given['target'])}#{name}", started["executionArn"]
+    arn: str = started["executionArn"]
+    return arn
 
 
 def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., None]) -> dict[str, Any]:
@@ -93,17 +111,50 @@ def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., 
 
     Raises BatchRefused when PrepareBatch refused it, CouldNotRun when it failed otherwise.
     """
-    pause = 0.3
+    pause, seen = 0.3, Causes(stack, batch_id)
     while True:
         execution = stack.app.stepfunctions.describe_execution(executionArn=execution_arn)
         record = stack.app.records.find(batch_id)
-        if record is not None:
+        if record is not None and record.execution_arn == execution_arn:  # a rerun's is not its own at once
             count = None if record.row_count is None else int(record.row_count)
-            show(record.status, count, batches.progress(stack.app, record))
+            known = batches.progress(stack.app, record)
+            show(record.status, count, {**known, "cause": seen.commonest(known["counts"])})
         if execution["status"] != "RUNNING":
             return ended(stack, batch_id, execution)
         time.sleep(pause)
-        pause = min(2.0, pause * 1.2)
+        # Progress is the sum of the finished chunks' records: of a large batch they are not read every other second.
+        chunks = 0 if record is None or record.row_count is None else int(record.row_count) / 100
+        pause = min(max(2.0, chunks / _CHUNKS_A_SECOND), pause * 1.2)
+
+
+class Causes:
+    """Why rows of a batch that is under way fail, looked up again when there are half as many failures more."""
+
+    def __init__(self, stack: Stack, batch_id: str) -> None:
+        self._stack, self._batch_id = stack, batch_id
+        self._looked_at, self._commonest = 0, ""
+
+    def commonest(self, counts: Mapping[str, int]) -> str:
+        """The commonest cause so far, in a few words; "" of none."""
+        failures = sum(counts.get(status, 0) for status in FAILURES)
+        if failures >= max(1, self._looked_at * 3 // 2):
+            self._looked_at = failures
+            groups = causes_so_far(self._stack, self._batch_id)
+            self._commonest = f"{groups[0]['error']}: {groups[0]['message']}" if groups else ""
+        return self._commonest
+
+
+def causes_so_far(stack: Stack, batch_id: str) -> list[dict[str, Any]]:
+    """Errors of the first failures that `status-index` has, grouped by cause, the commonest first."""
+    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in islice(stack.app.queries.failed(batch_id, at_most=_LOOKED_AT), _LOOKED_AT):
+        error = row["error"] or {}
+        key = (row["status"], str(error.get("type", "")), str(error.get("message", "")))
+        empty = {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
+        group = groups.setdefault(key, empty)
+        group["count"] += 1
+        group["row_ids"] += [row["row_id"]] if group["count"] <= EXAMPLES else []
+    return sorted(groups.values(), key=lambda group: -group["count"])[:GROUPS]
 
 
 def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +167,7 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
     if execution.get("error") == "BatchFailed" and "counts" in details:
         return details
     message = str(details.get("errorMessage") or cause or "no cause given")
-    if execution.get("error") == "BatchRefused":
+    if execution.get("error") in ("BatchRefused", "BatchRunning", "BatchExpired"):
         raise BatchRefused([Problem("", message)])
     record = stack.app.records.find(batch_id)
     if record is not None:
@@ -199,11 +250,12 @@ def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
     record = batches.refreshed(stack.app, record)
     known = batches.progress(stack.app, record)
     status = BatchStatus.EXPIRED.value if batches.expired(record) else record.status
-    errors = record.errors or []
+    errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors or []
     if record.error is not None and not errors:
         error = plain(record.error)
         group = {"status": record.status, "error": error["type"], "message": error["message"]}
         errors = [{**group, "count": 0, "row_ids": []}]
+    cost = spending.so_far(stack.app, record)
     expires = None if record.expires_at is None else datetime.fromtimestamp(int(record.expires_at), UTC)
     return {
         "batch_id": record.batch_id,
@@ -218,7 +270,7 @@ def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
         "expires_at": None if expires is None else expires.isoformat().replace("+00:00", "Z"),
         "execution_arn": record.execution_arn,
         "runs": record.runs,
-        "cost_usd": None,
+        "cost_usd": None if cost is None else round(cost.total_usd, 6),
         "csv_location": record.csv_location,
         "next": _next(record, status),
     }
@@ -233,7 +285,7 @@ def _next(record: BatchItem, status: str) -> list[str]:
     commands = [f"batch-processor aggregate '{name}' -o results.csv"]
     counts = record.counts or {}
     if sum(counts.values()) > counts.get("SUCCESS", 0):
-        commands.insert(0, f"batch-processor failed '{name}'")
+        commands = [f"batch-processor failed '{name}'", f"batch-processor rerun '{name}'", *commands]
     return commands
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
-from service.errors import Problem, nearest
+from service.errors import BatchRefused, Problem, nearest
 
 OPTIONS: dict[str, tuple[Any, ...]] = {
-    "format": ("csv", "jsonl"),
+    "format": ("csv", "jsonl", "parquet"),
     "column_style": ("prefixed", "plain"),
     "neutralise_formulas": (True, False),
     "include_original": (True, False),
     "add_metadata": (True, False),
 }
-SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl"}  # of a result's key, by format; `.gz` may follow
+# Of a result's key, by format; `.gz` may follow, but not where the format is compressed in itself.
+SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet"}
 METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
+NO_PYARROW = (
+    "Parquet needs pyarrow, which this stack does not have: on AWS, deploy it with the parameter ParquetLayerArn "
+    "(docs/usage.md says which layers hold it); on the embedded stack, pip install 'batch-processor[parquet]'"
+)
+_COMPRESSED = "Parquet is compressed inside the file: leave .gz away"
 
 
 def csv_option_problems(options: Any) -> list[Problem]:
@@ -35,9 +42,12 @@ def csv_option_problems(options: Any) -> list[Problem]:
 
 
 def format_of(name: str) -> str | None:
-    """The format that a file's or key's name says, or None of another name."""
+    """The format that a file's or key's name says, or None of another name. Raises BatchRefused of `.parquet.gz`."""
     plain = name.lower().removesuffix(".gz")
-    return next((form for form, suffix in SUFFIXES.items() if plain.endswith(suffix)), None)
+    form = next((form for form, suffix in SUFFIXES.items() if plain.endswith(suffix)), None)
+    if form == "parquet" and plain != name.lower():
+        raise BatchRefused([Problem("", f"{name!r}: {_COMPRESSED}")])
+    return form
 
 
 def suffix_of(name: str) -> str:
@@ -51,7 +61,34 @@ def renamed(key: str, form: str) -> str:
     if format_of(key) in (None, form):
         return key
     suffix = suffix_of(key)
-    return key[: -len(suffix)] + SUFFIXES[form] + (".gz" if suffix.endswith(".gz") else "")
+    return key[: -len(suffix)] + SUFFIXES[form] + (".gz" if suffix.endswith(".gz") and form != "parquet" else "")
+
+
+def file_name(first: str, number: int) -> str:
+    """The name or key of an export's file of that number: the first one's own, then `X-0002.parquet` and so on."""
+    if number == 1:
+        return first
+    suffix = SUFFIXES["parquet"]
+    stem = first[: -len(suffix)] if first.lower().endswith(suffix) else first
+    return f"{stem}-{number:04d}{suffix}"
+
+
+def keys_written(key: str, form: str) -> tuple[str, ...]:
+    """The key of an export, and of Parquet one of those that a second file would have: all must be allowed."""
+    return (key, file_name(key, 2)) if form == "parquet" else (key,)
+
+
+def check_format(form: str, key: str, *, layer: bool = False) -> None:
+    """Refuses Parquet under a name that says gzip, and without pyarrow; a `layer` brings it where it is needed.
+
+    Raises BatchRefused with both problems.
+    """
+    gzipped = key.lower().endswith(".gz" if form == "parquet" else ".parquet.gz")
+    problems = [Problem("output_key", f"{key!r}: {_COMPRESSED}")] if gzipped else []
+    if form == "parquet" and not layer and find_spec("pyarrow") is None:
+        problems.append(Problem("csv.format", NO_PYARROW))
+    if problems:
+        raise BatchRefused(problems)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from service.cost import money
 from service.models import OPEN, RowStatus
 
 if TYPE_CHECKING:
@@ -19,21 +22,28 @@ if TYPE_CHECKING:
 _STYLES = {"SUCCEEDED": "green", "PARTIAL": "yellow", "INCOMPLETE": "yellow", "FAILED": "red", "EXPIRED": "dim"}
 _CELL = 60
 _PLAIN_WIDTH = 160  # characters of a table that goes to a file or a pipe
+_GAP = 2  # characters between two columns
+_CAUSE = 40  # characters that a result has at least beside its input, where there are so many
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed: a target's text moves no cursor
 
 
 def stdout() -> Console:
     """The console of answers."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def _table_console() -> Console:
+    """As wide as the terminal, or as a file has room for."""
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
 def _print_table(table: Table) -> None:
-    """A table as wide as the terminal, or as a file has room for."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    _table_console().print(table)
 
 
 def stderr() -> Console:
     """The console of messages and progress."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def tell(message: str) -> None:
@@ -75,14 +85,16 @@ def row_list(identifiers: Iterable[str]) -> str:
     return f"row{'' if len(numbers) == 1 else 's'} {', '.join(numbers)}"
 
 
-def summary(result: Mapping[str, Any]) -> None:
-    """Outcome, counts and causes of a batch that has ended."""
+def summary(result: Mapping[str, Any], ran: int | None = None) -> None:
+    """Outcome, counts and causes of a batch that has ended; `ran`: rows that were run again."""
     console = stdout()
     counts = result["counts"]
     took = result["execution_time_ms"]
     style = _STYLES.get(result["status"], "bold")
-    speed = f" ({rate(result['row_count'] / (took / 1000))})" if took and result["row_count"] else ""
-    in_time = f" in {seconds(took / 1000)}{speed}" if took is not None else ""
+    rows = result["row_count"] if ran is None else ran
+    speed = f" ({rate(rows / (took / 1000))})" if took and rows else ""
+    again = "" if ran is None else f", {ran:,} of them run again"
+    in_time = f"{again} in {seconds(took / 1000)}{speed}" if took is not None else again
     console.print(f"[bold {style}]{result['status']}[/]  {rows_text(result['row_count'])}{in_time}")
     for status, count in counts.items():
         if count:
@@ -108,8 +120,8 @@ def causes(errors: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
         console.print(f"  {total - shown:>6,} of other causes")
 
 
-def status(known: Mapping[str, Any]) -> None:
-    """One batch: state, progress, counts, causes, what to do next."""
+def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) -> None:
+    """One batch: state, progress, counts, causes, its slowest rows, what to do next."""
     console = stdout()
     style = _STYLES.get(known["status"], "bold")
     console.print(f"[bold {style}]{known['status']}[/]  {escape(known['batch_id'])}")
@@ -127,6 +139,8 @@ def status(known: Mapping[str, Any]) -> None:
         "ended": known["ended_at"],
         "kept until": known["expires_at"],
         "CSV": known["csv_location"],
+        "cost": None if known["cost_usd"] is None else f"{money(known['cost_usd'])} (us-east-1 list prices)",
+        "slowest": ", ".join(f"{row_list([name])} {took:,} ms" for name, took in slowest),
     }
     for name, value in lines.items():
         if value:
@@ -160,18 +174,46 @@ def batch_table(entries: Iterable[dict[str, Any]]) -> None:
 
 def row_table(rows: Iterable[dict[str, Any]], *, with_batch: bool = False) -> None:
     """Rows, one a line or few: what was found or why nothing was, and the beginning of the input."""
+    names = [*["batch"] * with_batch, "row", "status", "ms", "result", "input"]
+    lines = [_row_cells(row, with_batch=with_batch) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in [*["batch"] * with_batch, "row", "status"]:
-        table.add_column(name, justify="right" if name == "row" else "left", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("result", overflow="fold", ratio=3)
-    table.add_column("input", overflow="ellipsis", no_wrap=True, ratio=2)
-    for row in rows:
-        shown = row["row_id"] if row["row_number"] is None else f"{row['row_number']:,}"
-        took = "" if row["execution_time_ms"] is None else f"{row['execution_time_ms']:,}"
-        cells = [*[row["batch_id"]] * with_batch, shown, row["status"], took, _what(row), _values(row["input_data"])]
+    for name in names[:-2]:
+        table.add_column(name, justify="right" if name in ("row", "ms") else "left", no_wrap=True)
+    table.add_column("result", overflow="fold")
+    table.add_column("input", overflow="ellipsis", no_wrap=True, max_width=_input_width([names, *lines]))
+    for cells in lines:
         table.add_row(*map(escape, cells))
     _print_table(table)
+
+
+def _row_cells(row: Mapping[str, Any], *, with_batch: bool) -> list[str]:
+    shown = row["row_id"] if row["row_number"] is None else f"{row['row_number']:,}"
+    took = "" if row["execution_time_ms"] is None else f"{row['execution_time_ms']:,}"
+    cells = [*[row["batch_id"]] * with_batch, shown, row["status"], took, _what(row), _values(row["input_data"])]
+    return [_CONTROL.sub("", cell) for cell in cells]
+
+
+def _input_width(lines: list[list[str]]) -> int:
+    """The most that an input may take, which is never broken and would else take all: causes have room first."""
+    columns = zip(*lines, strict=True)
+    *fixed, result, _ = (max(cell_len(part) for cell in column for part in cell.split("\n")) for column in columns)
+    both = _table_console().width - sum(fixed) - _GAP * (len(fixed) + 1)
+    return max(both - min(result, _CAUSE, both * 3 // 5), len("input"))
+
+
+def row_line(row: Mapping[str, Any], *, with_batch: bool = False) -> None:
+    """A row as it arrives, on one line."""
+    *batch, shown, status, _, what, _ = _row_cells(row, with_batch=with_batch)
+    stored = row["timestamp"][:19].replace("T", " ")
+    cells = [stored, *batch, f"row {shown}", status, " ".join(what.split())]
+    stdout().print(escape("  ".join(cell for cell in cells if cell)))
+
+
+def row_counts(counts: Mapping[str, int]) -> None:
+    """How many rows have each status, those that none has left out."""
+    for name, number in counts.items():
+        if number:
+            stdout().print(escape(f"  {name:<18}{number:>10,}"))
 
 
 def _what(row: Mapping[str, Any]) -> str:
@@ -234,6 +276,8 @@ class Watch:
         if progress["eta_s"] is not None:
             words.append(f"{seconds(progress['eta_s'])} left")
         words.append(f"{bad:,} failed")
+        if progress.get("cause"):
+            words[-1] += f" ({_short(_CONTROL.sub('', progress['cause']))})"
         return ", ".join(words)
 
 

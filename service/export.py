@@ -1,4 +1,4 @@
-"""A batch's results as one object in S3: streamed from DynamoDB, in row order, a line for every row."""
+"""A batch's results as an object in S3: streamed from DynamoDB, in row order, a line for every row."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from service.app import App
+    from service.files import Files
     from service.gaps import Bare
     from service.lines import Lines
     from service.table import BatchItem
@@ -47,20 +48,29 @@ class Export:
         self._batch_id = batch_id
         self._record = record
         self._csv = csv
-        self._json = csv.get("format") == "jsonl"
+        self._format = csv.get("format") or "csv"
         state = continuation or {}
-        content_type = (JsonLines if self._json else CsvLines).content_type
-        upload, parts = state.get("upload_id"), state.get("parts", 0)
         try:
-            self._upload = objects.MultipartUpload(
-                app.s3, bucket, key, content_type=content_type, upload_id=upload, parts=parts
-            )
+            self._upload = self._open(bucket, key, state)
         except objects.UploadGone:
             state = {"found": state.get("found")}
-            self._upload = objects.MultipartUpload(app.s3, bucket, key, content_type=content_type)
+            self._upload = self._open(bucket, key, state)
         self._last = state.get("last_row_id")
         self._found = _Found(state.get("found"))
-        self.tally = Tally(state.get("counts"), state.get("errors"))
+        self.tally = Tally(state.get("counts"), state.get("errors"), state.get("slowest"))
+
+    def _open(self, bucket: str, key: str, state: Mapping[str, Any]) -> objects.MultipartUpload | Files:
+        """What is written to; raises UploadGone."""
+        if self._format == "parquet":
+            from service.files import Files  # noqa: PLC0415 - of no other format
+            from service.parquet import CONTENT_TYPE  # noqa: PLC0415
+
+            return Files(self._app.s3, bucket, key, content_type=CONTENT_TYPE, files=state.get("files", ()))
+        content_type = (JsonLines if self._format == "jsonl" else CsvLines).content_type
+        upload, parts = state.get("upload_id"), state.get("parts", 0)
+        return objects.MultipartUpload(
+            self._app.s3, bucket, key, content_type=content_type, upload_id=upload, parts=parts
+        )
 
     def run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
         """Writes until the CSV is whole or the time runs low; leaves nothing behind when it fails."""
@@ -74,7 +84,8 @@ class Export:
         lines = self._lines(remaining_ms)
         if lines is None:
             return self._state()
-        if self._last is None:
+        begun = self._last
+        if begun is None:
             self._upload.write(lines.header())
         for results, bare in self._rows(lines):
             if results:
@@ -86,19 +97,32 @@ class Export:
                 self.tally.bare(bare)
                 self._last = row_id(bare[-1].number)
             if self._upload.flush() and remaining_ms() < ENOUGH_TIME:
+                self._end(lines)
                 self._upload.settle()
                 return self._state()
         self._check()
+        if begun is None or self._last != begun:  # else the invocation before has written the last row
+            self._end(lines)
         self._upload.complete()
         return None
+
+    def _end(self, lines: Lines) -> None:
+        if end := lines.end():
+            self._upload.write(end)
 
     def _lines(self, remaining_ms: Callable[[], int]) -> Lines | None:
         """What makes the lines; None when the time runs low before the columns are known."""
         inputs, metadata = bool(self._csv.get("include_original", True)), bool(self._csv.get("add_metadata", True))
-        if self._json:
+        if self._format == "jsonl":
             return JsonLines(self._batch_id, inputs=inputs, metadata=metadata)
         columns = self._columns(remaining_ms, inputs=inputs, metadata=metadata)
-        return None if columns is None else CsvLines(columns, neutralise=self._csv.get("neutralise_formulas", True))
+        if columns is None:
+            return None
+        if self._format == "parquet":
+            from service.parquet import ParquetLines  # noqa: PLC0415 - of no other format
+
+            return ParquetLines(columns)
+        return CsvLines(columns, neutralise=self._csv.get("neutralise_formulas", True))
 
     def _columns(self, remaining_ms: Callable[[], int], *, inputs: bool, metadata: bool) -> Columns | None:
         """The columns: as recorded, else found in one pass over the results; None when the time runs low."""
@@ -133,11 +157,11 @@ class Export:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "upload_id": self._upload.upload_id,
-            "parts": self._upload.parts,
+            **self._upload.state(),
             "last_row_id": self._last,
             "counts": self.tally.counts,
             "errors": self.tally.kept(),
+            "slowest": self.tally.slowest,
             "found": self._found.state(),
         }
 
@@ -161,13 +185,14 @@ class _Found:
         }
 
     def add(self, page: Sequence[Item[Any, Any]]) -> None:
-        """Adds the names of a page of results, in the order of their first appearance."""
+        """Adds the names of a page of results; those of one item by the alphabet, for DynamoDB's maps have no order."""
         for name, values in (
             ("input_data", [item.input_data for item in page]),
             ("output_data", [item.output_data for item in page]),
         ):
+            known = self.names[name]
             for value in values:
-                self.names[name].update(dict.fromkeys((value and value.M) or ()))
+                known.update(dict.fromkeys(sorted(((value and value.M) or {}).keys() - known.keys())))
         self.last = page[-1].row_id.S if page else self.last
 
     def state(self) -> dict[str, Any]:

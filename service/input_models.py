@@ -45,7 +45,7 @@ class RetryPolicy(_Part):
 
 
 class ExecutionConfig(_Part):
-    """Limits of a batch: rows in flight, seconds for one call, rows at all, days that results are kept."""
+    """Limits of a batch: rows in flight, seconds for one call, failures, US dollars, rows at all, days of keeping."""
 
     keeps_null: ClassVar[frozenset[str]] = frozenset({"ttl_days"})
 
@@ -53,10 +53,11 @@ class ExecutionConfig(_Part):
     timeout_seconds: Whole = Field(300, ge=1, le=604_800)
     retry_policy: RetryPolicy = RetryPolicy()
     continue_on_error: bool = True
-    max_failures: Any = None
-    max_failure_rate: Any = None
-    max_cost_usd: Any = None
+    max_failures: Whole | None = Field(None, ge=0)
+    max_failure_rate: Real | None = Field(None, ge=0, lt=1)
+    max_cost_usd: Real | None = Field(None, gt=0)
     limit: Whole | None = Field(None, ge=1)
+    sample: Whole | None = Field(None, ge=1, le=10_000)
     ttl_days: Real | None = Field(7, gt=0, le=3650)
     keep_output: bool = True
 
@@ -71,9 +72,23 @@ class SourceOptions(_Part):
 class CsvOptions(_Part):
     """How the CSV is written."""
 
-    format: Literal["csv", "jsonl"] = "csv"
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
     column_style: Literal["prefixed", "plain"] = "prefixed"
     neutralise_formulas: bool = True
+
+
+class Rerun(_Part):
+    """Which rows of which batch are run again; without status and rows, all that did not succeed."""
+
+    batch_id: str = Field("", min_length=1)
+    status: str | list[str] | None = None
+    rows: str | None = None
+    stored_input: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        return {"batch_id": given} if isinstance(given, str) else given
 
 
 class Target(_Part):
@@ -112,4 +127,4 @@ class BatchInput(_Part):
     csv: CsvOptions = CsvOptions()
     output_bucket: str | None = None
     output_key: str | None = None
-    rerun_of: Any = None
+    rerun_of: Rerun | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from service import source
 from service.conversions import RowNotMapped
 from service.rows import ROW_BYTES, travelling, wire_bytes
+from service.stopping import stopping_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from service.targets import ResolvedTarget
 
 CHUNK_ROWS = 100
+WATCHED_ROWS = 20  # rows of a chunk when failures or cost may stop the batch: chunks under way are run to their end
 CHUNK_BYTES = 150_000  # of the 256 KiB that a state's payload may have: the results need room beside the rows
 INNER = 5  # rows in flight per chunk that concurrency is split into
 # A child execution's history holds 25,000 events (Step Functions quotas). Half of them are for what is planned,
@@ -47,15 +49,17 @@ class Layout:
     def __init__(self, config: ExecutionConfig, target: ResolvedTarget, fields: InputPlan) -> None:
         self.outer, self.inner = concurrency(config.max_concurrency)
         self.limit = config.limit
+        self.sample = config.sample
         self.row_count = 0
-        self._most = chunk_rows(config.retry_policy.max_attempts)
+        self.fields = fields
+        most = chunk_rows(config.retry_policy.max_attempts)
+        self._most = most if stopping_rules(config) is None else min(most, WATCHED_ROWS)
         self._target = target
-        self._fields = fields
 
     @property
     def rows_to_run(self) -> int:
-        """Rows within the limit."""
-        return self.row_count if self.limit is None else min(self.limit, self.row_count)
+        """Rows within the limit, or of the sample."""
+        return min(self.row_count, *(most for most in (self.limit, self.sample) if most is not None), self.row_count)
 
     def chunks(self, records: Iterable[Record], columns: list[str]) -> list[Chunk]:
         """All chunks in row order; none holds rows on both sides of the limit."""
@@ -90,7 +94,7 @@ class Layout:
             try:
                 row = source.row_of(columns, record.cells)
                 size = wire_bytes(
-                    travelling(self._target.kind, self._target.name, "#", record.number, row, self._fields)
+                    travelling(self._target.kind, self._target.name, "#", record.number, row, self.fields)
                 )
             except (source.RaggedRow, RowNotMapped):
                 pass

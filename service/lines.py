@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Lines(Protocol):
-    """One format of an export: bytes of results and of rows without one, each a line, in the order given."""
+    """One format of an export: bytes of results and of rows without one, in the order given, each a line or a row."""
 
     content_type: str
     names: tuple[str, ...]  # the attributes that it needs
@@ -33,6 +33,9 @@ class Lines(Protocol):
     def bare(self, rows: Sequence[Bare]) -> bytes:
         """The lines of rows that have no result."""
 
+    def end(self) -> bytes:
+        """What a file ends with; each invocation ends its own where a format has such an end."""
+
 
 def cause_of(item: Item[Any, Any]) -> tuple[str, str] | None:
     """Type and message of a result's error; a plain event's error may be of any form, and is then the message."""
@@ -45,7 +48,8 @@ def cause_of(item: Item[Any, Any]) -> tuple[str, str] | None:
     return kind, message
 
 
-def _shown(item: Item[Any, Any]) -> str:
+def error_text(item: Item[Any, Any]) -> str:
+    """A result's error in one cell; "" where it has none."""
     cause = cause_of(item)
     return ": ".join(filter(None, cause)) if cause else ""
 
@@ -79,7 +83,7 @@ class CsvLines:
             made += [
                 self._column([item.row_id.S for item in items]),
                 self._column([item.status.S for item in items]),
-                self._column([_shown(item) if item.error is not None else "" for item in items]),
+                self._column([error_text(item) if item.error is not None else "" for item in items]),
                 [item.execution_time_ms.N if item.execution_time_ms is not None else "" for item in items],
                 [item.timestamp.S if item.timestamp is not None else "" for item in items],
             ]
@@ -93,6 +97,10 @@ class CsvLines:
         if self._columns.metadata:
             made += [[row_id(entry.number) for entry in rows], [entry.status for entry in rows], empty, empty, empty]
         return csv_lines(made or [empty])
+
+    def end(self) -> bytes:
+        """Nothing: the last line is the end."""
+        return b""
 
     def _column(self, cells: Sequence[str]) -> Sequence[str]:
         return quoted(neutralised(cells) if self._neutralise else cells)
@@ -121,6 +129,10 @@ class JsonLines:
     def bare(self, rows: Sequence[Bare]) -> bytes:
         """The lines of rows that have no result."""
         return "".join(map(self._bare, rows)).encode(errors="replace")
+
+    def end(self) -> bytes:
+        """Nothing: the last line is the end."""
+        return b""
 
     def _result(self, item: Item[Any, Any]) -> str:
         cause = cause_of(item)

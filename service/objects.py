@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from service.errors import BatchProcessorError, BatchRefused, Problem, SourceChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
 BLOCK = 1 << 20
@@ -86,9 +86,9 @@ class MultipartUpload:
     """Bytes written to one object in parts, some on their way while more is written; `complete` makes it appear whole.
 
     `abort` leaves nothing. What ends below one part is put at once. A key that ends in .gz is compressed, one member
-    per part, which readers of gzip take as one text (RFC 1952, 2.2). With an `upload_id` it goes on after the first
-    `parts` parts of an upload of an earlier invocation: what an invocation sent beyond them before it broke off is sent
-    again. Raises UploadGone.
+    per part, which readers of gzip take as one text (RFC 1952, 2.2). `metadata` is kept with the object. With an
+    `upload_id` it goes on after the first `parts` parts of an upload of an earlier invocation: what an invocation sent
+    beyond them before it broke off is sent again. Raises UploadGone.
     """
 
     def __init__(  # noqa: PLR0913 - what an upload is made of
@@ -98,13 +98,15 @@ class MultipartUpload:
         key: str,
         *,
         content_type: str = "text/csv; charset=utf-8",
+        metadata: Mapping[str, str] | None = None,
         upload_id: str | None = None,
         parts: int = 0,
     ) -> None:
         self._s3 = s3
         self._where = {"Bucket": bucket, "Key": key}
         self._gzip = key.endswith(".gz")
-        self._content_type = "application/gzip" if self._gzip else content_type
+        self._about: dict[str, Any] = {"ContentType": "application/gzip" if self._gzip else content_type}
+        self._about |= {"Metadata": metadata} if metadata else {}
         self._member: Any = None
         self._buffer = bytearray()
         self.upload_id = upload_id
@@ -142,6 +144,16 @@ class MultipartUpload:
         self._send()
         return True
 
+    def state(self) -> dict[str, Any]:
+        """What the next invocation needs to go on with it."""
+        return {"upload_id": self.upload_id, "parts": self.parts}
+
+    def seal(self) -> None:
+        """Sends all that is left, however little: then nothing more may be written, and `complete` has little to do."""
+        if self._buffer or self._member is not None:
+            self._send()
+        self.settle()
+
     def settle(self) -> None:
         """Waits for the parts on their way; raises what one of them raised."""
         self._sent = [part if isinstance(part, dict) else part.result() for part in self._sent]
@@ -149,7 +161,7 @@ class MultipartUpload:
 
     def _send(self) -> None:
         if self.upload_id is None:
-            created = self._s3.create_multipart_upload(**self._where, ContentType=self._content_type)
+            created = self._s3.create_multipart_upload(**self._where, **self._about)
             self.upload_id = created["UploadId"]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="parts")
@@ -173,13 +185,10 @@ class MultipartUpload:
 
     def complete(self) -> None:
         """Makes the object, replacing what was there."""
-        rest = bool(self._buffer) or self._member is not None
         if self.upload_id is None:
-            self._s3.put_object(**self._where, Body=self._rest(), ContentType=self._content_type)
+            self._s3.put_object(**self._where, Body=self._rest(), **self._about)
             return
-        if rest:
-            self._send()
-        self.settle()
+        self.seal()
         self._s3.complete_multipart_upload(
             **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
         )

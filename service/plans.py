@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
-from service.models import now_iso
+from service.models import BatchStatus, now_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ITEM_LIMIT = 380_000  # bytes; an item holds 400 KB with its names
 
@@ -62,10 +66,40 @@ class Plans:
         )
         return bool(answer.get("Item", {}).get("stop", {}).get("BOOL"))
 
+    def stop(self, batch_id: str, run: int, reason: str) -> None:
+        """Sets the stop flag of a run that is under way, if nothing has yet."""
+        values = {":yes": {"BOOL": True}, ":reason": {"S": reason}, ":run": {"N": str(run)}}
+        values |= {":running": {"S": BatchStatus.RUNNING.value}, ":stopping": {"S": BatchStatus.STOPPING.value}}
+        names = {"#stop": "stop", "#reason": "stop_reason", "#run": "run", "#status": "status"}
+        with suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key={"batch_id": {"S": batch_id}, "item": {"S": "batch"}},
+                UpdateExpression="SET #stop = :yes, #reason = :reason, #status = :stopping",
+                ConditionExpression="#run = :run AND #status = :running",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+            )
+
+    def add_to_tally(self, batch_id: str, run: int, counts: Mapping[str, int], ttl: int | None) -> dict[str, int]:
+        """Adds to the counters of a run, one item of its own, and returns them all; a repetition adds once more."""
+        kept = {} if ttl is None else {"ttl": ttl}
+        update = "ADD " + ", ".join(f"#{name} :{name}" for name in counts) + (" SET #ttl = :ttl" if kept else "")
+        values = {**counts, **kept}
+        answer = self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"batch_id": {"S": batch_id}, "item": {"S": f"tally#{run:04d}"}},
+            UpdateExpression=update,
+            ExpressionAttributeNames={f"#{name}": name for name in values},
+            ExpressionAttributeValues={f":{name}": {"N": str(value)} for name, value in values.items()},
+            ReturnValues="ALL_NEW",
+        )
+        return {name: int(value["N"]) for name, value in answer["Attributes"].items() if "N" in value}
+
     def save_chunk(  # noqa: PLR0913 - one argument per attribute
         self, batch_id: str, run: int, chunk: int, *, first_row: int, rows: int, counts: dict[str, int], ttl: int | None
-    ) -> None:
-        """One small record per finished chunk and run; writing it twice leaves one."""
+    ) -> bool:
+        """One small record per finished chunk and run; False when it was written before."""
         item = {
             "batch_id": {"S": batch_id},
             "item": {"S": f"chunk#{run:04d}#{chunk:08d}"},
@@ -76,4 +110,13 @@ class Plans:
         }
         if ttl is not None:
             item["ttl"] = {"N": str(ttl)}
-        self._dynamodb.put_item(TableName=self._table, Item=item)
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=item,
+                ConditionExpression="attribute_not_exists(#item)",
+                ExpressionAttributeNames={"#item": "item"},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from service import source
+from service import rerun
 from service.batch_input import BatchInput, read_input
 from service.checks import Checked, check, output_mapping
 from service.errors import BatchProcessorError
-from service.models import BatchStatus, batch_hash, batch_id, now_iso, parse_iso
+from service.layout import Layout
+from service.manifest import prefix, write_chunks, write_manifest
+from service.models import BatchStatus, batch_id, now_iso, parse_iso
+from service.source_rows import SourceRows
+from service.stopping import stopping_rules
 from service.table import BatchItem
 
 if TYPE_CHECKING:
     from service.app import App
+    from service.source import Chunk
 
 LONGEST_RUN = 7 * 86_400  # seconds: TimeoutSeconds of the state machine
 _MESSAGE_KEPT = 20_000  # characters of a refusal that stand in the record
@@ -27,6 +31,8 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     `event`: input, execution_name, execution_arn and started_at of the execution. A batch that is refused leaves a
     record that says why, unless not even its target has a name.
     """
+    if isinstance(event["input"], dict) and event["input"].get("rerun_of") is not None:
+        return rerun.prepare(app, event)
     parsed, problems = read_input(event["input"])
     record = _record(parsed, event)
     recorded = bool(parsed.target.name)
@@ -76,37 +82,48 @@ def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, 
         "timeout_seconds": config.timeout_seconds,
         "retry_policy": config.retry_policy.model_dump(),
         "keep_output": config.keep_output,
+        "execution_config": config.model_dump(),
+        "stopping": stopping_rules(config),
+        "price_per_row_usd": target.price_per_row_usd,
+        "profile": {
+            "row_bytes": opened.found.size / max(1, checked.layout.row_count),
+            "concurrency": config.max_concurrency,
+            "kept_days": 0 if config.ttl_days is None else LONGEST_RUN / _DAY + config.ttl_days,
+        },
         "ttl": None if config.ttl_days is None else int(prepared + LONGEST_RUN + config.ttl_days * _DAY),
     }
 
 
 def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, Any]:
     """Plan, manifest and list of chunks first; the record that names them last."""
-    plan, layout = _plan(parsed, record, checked), checked.layout
-    digest = app.plans.save(record.batch_id, plan)
-    prefix = f"batches/{batch_hash(record.batch_id)}"
-    keys = {"manifest_key": f"{prefix}/run-1.jsonl", "chunks_key": f"{prefix}/chunks.jsonl"}
-    _write_chunks(app, checked, keys)
+    plan, layout, identifier = _plan(parsed, record, checked), checked.layout, record.batch_id
+    digest = app.plans.save(identifier, plan)
+    chunks_key = write_chunks(app, identifier, checked.chunks)
+    manifest_key = write_manifest(app, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))
     counted = {"row_count": layout.row_count, "rows_to_run": layout.rows_to_run}
-    _update_record(app, parsed, record.batch_id, checked, {**keys, **counted, "plan_hash": digest}, plan)
+    values = {"chunks_key": chunks_key, "manifest_key": manifest_key, **counted, "plan_hash": digest}
+    values["runs"] = [{**record.runs[0], "manifest_key": manifest_key}]
+    _update_record(app, parsed, identifier, checked, values, plan)
     return {
-        "batch_id": record.batch_id,
+        "batch_id": identifier,
         "run": 1,
         "plan": digest,
-        "manifest_key": keys["manifest_key"],
-        "map_results_prefix": f"{prefix}/map/run-1",
+        "manifest_key": manifest_key,
+        "map_results_prefix": f"{prefix(identifier)}/map/run-1",
         "outer": layout.outer,
         **counted,
     }
 
 
-def _write_chunks(app: App, checked: Checked, keys: dict[str, str]) -> None:
-    chunks = checked.chunks
-    to_run = [chunk for chunk in chunks if chunk.first_row <= checked.layout.rows_to_run]
-    dealt = (to_run[position] for position in source.dealt_order(len(to_run)))
-    for key, some in ((keys["chunks_key"], chunks), (keys["manifest_key"], dealt)):
-        lines = "".join(json.dumps(chunk.to_json(), separators=(",", ":")) + "\n" for chunk in some)
-        app.s3.put_object(Bucket=app.settings.data_bucket, Key=key, Body=lines.encode())
+def _to_run(app: App, plan: dict[str, Any], parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
+    """The chunks of the rows that this run is to run: the first ones, or a sample spread over all."""
+    rows, total = checked.layout.rows_to_run, checked.layout.row_count
+    if parsed.execution_config.sample is None or rows == total:
+        return [chunk for chunk in checked.chunks if chunk.first_row <= rows]
+    found = SourceRows(app, plan["source"], chunks_key)
+    records = (found.record(1 + (2 * position + 1) * total // (2 * rows)) for position in range(rows))
+    config = parsed.execution_config.model_copy(update={"sample": None})
+    return Layout(config, checked.target, checked.layout.fields).chunks(records, plan["columns"])
 
 
 def _update_record(  # noqa: PLR0913 - what the record is told of
@@ -143,5 +160,6 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
     )
     # It may have been stopped by hand meanwhile: that stays.
     if values["rows_to_run"] < values["row_count"]:
-        app.records.update(identifier, BatchItem.stop_reason.does_not_exist(), stop_reason="limit")
+        reason = "limit" if parsed.execution_config.sample is None else "sample"
+        app.records.update(identifier, BatchItem.stop_reason.does_not_exist(), stop_reason=reason)
     app.records.update(identifier, BatchItem.stop == True, status=BatchStatus.STOPPING.value)  # noqa: E712 - a condition

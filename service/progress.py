@@ -42,32 +42,50 @@ def check_ready(record: BatchItem, *, own: bool) -> None:
 
 
 def progress(app: App, record: BatchItem) -> dict[str, Any]:
-    """Rows done, counts, rate (rows/s) and ETA (seconds), exact to the last finished chunk.
+    """Rows done, counts, rate (rows/s) and ETA (seconds) of the run, exact to the last finished chunk.
 
     Rows done are those with a result; `counts_exact` says whether every row of the batch is counted.
     """
     over = record.status not in OPEN
     if over and (record.counts is not None or not record.row_count):
-        # What an aborted execution leaves is exact once a CSV was made of it.
-        exact = record.stop_reason != "aborted" or record.csv_location is not None
         counts = {**empty_counts(), **(record.counts or {})}
-        return _progress(record, counts, exact=exact, left=None)
-    counts = {**empty_counts(), **app.records.chunk_counts(record.batch_id, int(record.run or 1))}
-    left = None
+        rate = _rate(record, _done(counts)) if int(record.run or 1) == 1 else None
+        return _progress(counts, exact=bool(record.counts_exact or not record.row_count), rate=rate, eta=None)
+    run = app.records.chunk_counts(record.batch_id, int(record.run or 1))
+    counts = {**empty_counts(), **(record.kept_counts or {})}
+    for status, count in run.items():
+        counts[status] = counts.get(status, 0) + count
+    rate = _rate(record, _done(run))
+    eta = None
     if not over and record.rows_to_run is not None:
-        left = max(0, int(record.rows_to_run) - sum(counts.values()))
-    return _progress(record, counts, exact=False, left=left)
+        left = max(0, int(record.rows_to_run) - run.total())
+        eta = 0 if left == 0 else round(left / rate) if rate else None
+    return _progress(counts, exact=False, rate=rate, eta=eta)
 
 
-def _progress(record: BatchItem, counts: Mapping[str, int], *, exact: bool, left: int | None) -> dict[str, Any]:
-    done = sum(counts.values()) - counts[RowStatus.NOT_RUN] - counts[RowStatus.MISSING]
-    rate = _rate(record, done)
-    eta = 0 if left == 0 else round(left / rate) if rate and left is not None else None
-    return {"rows_done": done, "counts": counts, "counts_exact": exact, "rate_per_s": rate, "eta_s": eta}
+def _progress(counts: Mapping[str, int], *, exact: bool, rate: float | None, eta: int | None) -> dict[str, Any]:
+    return {
+        "rows_done": _done(counts),
+        "counts": dict(counts),
+        "counts_exact": exact,
+        "rate_per_s": rate,
+        "eta_s": eta,
+    }
+
+
+def _done(counts: Mapping[str, int]) -> int:
+    """Rows that have a result."""
+    return sum(counts.values()) - counts.get(RowStatus.NOT_RUN, 0) - counts.get(RowStatus.MISSING, 0)
+
+
+def run_started_at(record: BatchItem) -> str | None:
+    """When the batch's last run began."""
+    runs = record.runs or []
+    return (runs[-1].get("started_at") if runs else None) or record.started_at
 
 
 def _rate(record: BatchItem, done: int) -> float | None:
-    took = elapsed_ms(record.started_at, record.ended_at or now_iso())
+    took = elapsed_ms(run_started_at(record), record.ended_at or now_iso())
     return round(done / (took / 1000), 2) if took and done else None
 
 

@@ -38,6 +38,7 @@ class RegisteredTarget:
     output_schema: dict[str, Any] | None = None
     version: int = 0
     registered_at: str | None = None
+    price_per_row_usd: float | None = None  # of one call
 
 
 class Registry:
@@ -134,4 +135,5 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
         opened(values.get("output_schema")) or None,
         int(version) if version.isdigit() else 0,
         values.get("registered_at"),
+        None if values.get("price_per_row_usd") is None else float(values["price_per_row_usd"]),
     )

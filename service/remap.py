@@ -176,7 +176,11 @@ def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
 
 def _update(app: App, record: BatchItem, before: str, **values: Any) -> None:
     """Sets attributes of the record if the plan that it names is still the one that it named before."""
-    if not app.records.update_ended(record.batch_id, int(record.run or 1), before, **values):
+    run = int(record.run or 1)
+    if not app.records.update_ended(record.batch_id, run, before, **values):
+        now = app.records.get(record.batch_id)
+        if int(now.run or 1) == run and all(getattr(now, name) == value for name, value in values.items()):
+            return  # written by an attempt whose answer was lost
         raise RemapOvertaken(
             f"batch {record.batch_id} was run again or remapped by something else meanwhile; what is remapped already "
             "stays: give the same command when that has ended"

@@ -33,6 +33,7 @@ from service.models import (
     row_number,
 )
 from service.output_mapping import compile_output_mapping
+from service.stopping import count_chunk, count_failures
 from service.store import ITEM_BYTES, KEPT_IN_ITEM, item_bytes, to_item
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from service.plans import Plans
 
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
+_LEVEL = 6  # of compression: 9 takes a quarter longer for 0.2 % of an output of 60 KB, 1 leaves one of 6 KB 6 % larger
 
 
 @lru_cache(maxsize=32)
@@ -68,7 +70,7 @@ def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
         result.error = error_of("ExtractionFailed", extraction.message)
     if plan["keep_output"]:
         _keep_output(app, result, event["output"])
-    return _store(app, result)
+    return _store(app, result, plan, event)
 
 
 def _result(event: Mapping[str, Any], plan: Mapping[str, Any], status: RowStatus) -> Result:
@@ -79,14 +81,14 @@ def _result(event: Mapping[str, Any], plan: Mapping[str, Any], status: RowStatus
         status,
         event["input_data"],
         timestamp=now_iso(),
-        attempts=run,
+        attempts=int(event.get("attempts", run)),
         run=run,
         ttl=plan["ttl"],
     )
 
 
 def _keep_output(app: App, result: Result, output: Any) -> None:
-    packed = gzip.compress(json.dumps(output, separators=(",", ":")).encode(), mtime=0)
+    packed = gzip.compress(json.dumps(output, separators=(",", ":")).encode(), _LEVEL, mtime=0)
     if len(packed) <= KEPT_IN_ITEM:
         result.output = packed
         return
@@ -95,12 +97,16 @@ def _keep_output(app: App, result: Result, output: Any) -> None:
     result.output_s3_uri = f"s3://{app.settings.data_bucket}/{key}"
 
 
-def _store(app: App, result: Result) -> dict[str, str]:
+def _store(
+    app: App, result: Result, plan: Mapping[str, Any] | None = None, event: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     item = to_item(result)
     size = item_bytes(item)
     if size > ITEM_BYTES:
         item = _without_fields(result, size)
-    status = app.store.put_item(item)
+    status, new = app.store.put_item(item)
+    if plan is not None and event is not None and new and result.status != RowStatus.SUCCESS:
+        count_failures(app, plan, event, 1)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
 
 
@@ -160,7 +166,7 @@ def _store_failure(app: App, event: Mapping[str, Any], plan: Mapping[str, Any], 
     result.execution_time_ms = failure.took_ms
     if failure.caught == TASK_TIMEOUT and failure.took_ms is None:
         result.execution_time_ms = plan["timeout_seconds"] * 1000
-    return _store(app, result)["status"]
+    return _store(app, result, plan, event)["status"]
 
 
 def _decision(action: str, attempt: int, name: str, seconds: int, status: str = "") -> dict[str, Any]:
@@ -177,7 +183,7 @@ def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     counts: Counter[str] = Counter(event["stored"])
     counts.update(result["status"] for result in event["results"])
     chunk = event["chunk"]
-    app.plans.save_chunk(
+    new = app.plans.save_chunk(
         event["batch_id"],
         int(event["run"]),
         chunk["number"],
@@ -186,6 +192,8 @@ def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
         counts=dict(counts),
         ttl=plan["ttl"],
     )
+    if new:
+        count_chunk(app, plan, event, counts)
     return {"chunk": chunk["number"], "counts": dict(counts)}
 
 
@@ -204,7 +212,7 @@ def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:
         problems.append(Problem("status", f"must be a text, such as SUCCESS or FAILED, not {status!r}"))
     if isinstance(took, bool) or not isinstance(took, int | float | None):
         problems.append(Problem("execution_time_ms", f"must be a number of milliseconds, not {took!r}"))
-    if problems:
+    if problems or (problems := _too_long(event["batch_id"], event["row_id"], status)):
         raise BatchRefused(problems)
     result = Result(
         event["batch_id"],
@@ -218,6 +226,22 @@ def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:
         error=_given_error(event.get("error")),
     )
     return _store(app, result)
+
+
+def _too_long(batch_id: str, row_id: str, status: str) -> list[Problem]:
+    """What no key can hold: 2,048 bytes of a partition key, 1,024 of a sort key, as `{status}#{row_id}` of an index is.
+
+    Developer Guide, "Constraints in Amazon DynamoDB".
+    """
+    indexed = row_id if status == RowStatus.SUCCESS else f"{status}#{row_id}"
+    sizes = {"batch_id": (len(batch_id.encode(errors="replace")), 2_048)}
+    named = "status" if len(status) > len(row_id) else "row_id"
+    sizes[named] = (len(indexed.encode(errors="replace")), 1_024)
+    return [
+        Problem(name, f"is too long: it makes a key of {size} bytes, and at most {most} are possible")
+        for name, (size, most) in sizes.items()
+        if size > most
+    ]
 
 
 def _given(event: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from service.conversions import RowNotMapped
 from service.envelope import target_input
 from service.input_schema import compile_input_schema
 from service.mapping import InputPlan, compile_input_mapping
-from service.models import Result, RowStatus, call_name, error_of, row_id
+from service.models import Result, RowStatus, call_name, error_of, now_iso, row_id
+from service.stopping import count_failures
+from service.store import to_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +70,7 @@ def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     answer = {
         **{name: event[name] for name in ("batch_id", "run", "plan")},
         **{name: plan[name] for name in ("kind", "target_arn", "timeout_seconds", "inner")},
+        "attempts": chunk.attempts,
         "chunk": {"number": chunk.number, "first_row": chunk.first_row, "rows": chunk.rows},
     }
     if app.plans.stopped(event["batch_id"]):
@@ -83,6 +86,7 @@ def _map_rows(
     fields = _input_plan(app.plans, event["batch_id"], event["plan"])
     rows: list[dict[str, Any]] = []
     stored: dict[str, int] = {}
+    new = 0
     for record in _read(app, plan, chunk):
         row: dict[str, str] = {}
         try:
@@ -99,8 +103,12 @@ def _map_rows(
             rows.append(item)
         except (source.RaggedRow, RowNotMapped) as trouble:
             row = trouble.row if isinstance(trouble, source.RaggedRow) else row
-            status = app.store.put(_invalid(event, plan, record, row, str(trouble)))
+            invalid = _invalid(event, plan, record, row, str(trouble))
+            invalid.attempts = chunk.attempts
+            status, written = app.store.put_item(to_item(invalid))
             stored[status] = stored.get(status, 0) + 1
+            new += written
+    count_failures(app, plan, event, new)
     return rows, stored
 
 
@@ -121,7 +129,7 @@ def _invalid(
         row_id(record.number),
         RowStatus.INVALID_INPUT,
         kept,
-        attempts=event["run"],
+        timestamp=now_iso(),
         run=event["run"],
         ttl=plan["ttl"],
         error=error_of("InvalidInput", where + ("; long cells are cut in what is stored" if cut else "")),

@@ -20,6 +20,7 @@ _PATTERNS = {
     "source_object_arns": "SOURCE_OBJECT_ARNS",
     "output_object_arns": "OUTPUT_OBJECT_ARNS",
 }
+_LAYER = "PARQUET_LAYER_ARN"  # brought by events alone
 
 
 class SettingsMissing(Exception):
@@ -38,6 +39,7 @@ class Settings:
     agent_arns: tuple[str, ...] = ()
     source_object_arns: tuple[str, ...] = ()
     output_object_arns: tuple[str, ...] = ()
+    parquet_layer: str = ""  # of the aggregator, with pyarrow in it
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -50,9 +52,9 @@ class Settings:
         return cls(**values, **patterns)
 
     def allowing(self, patterns: Mapping[str, str]) -> Settings:
-        """The settings with the lists of ARNs that an event brings, by their names in the environment."""
+        """The settings with the lists of ARNs, and the layer, that an event brings by their environment names."""
         given: dict[str, Any] = {field: _patterns(patterns.get(name, "")) for field, name in _PATTERNS.items()}
-        return replace(self, **given)
+        return replace(self, **given, parquet_layer=patterns.get(_LAYER, "").strip())
 
 
 def _patterns(text: str) -> tuple[str, ...]:

@@ -172,10 +172,11 @@ class RowRange:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of one child execution; `number` counts from 0 in row order."""
+    """The rows of one child execution; `number` counts from 0 in row order, `attempts` is which run of its rows it is."""
 
     number: int
     ranges: tuple[RowRange, ...]
+    attempts: int = 1
 
     @property
     def rows(self) -> int:
@@ -190,12 +191,14 @@ class Chunk:
     def to_json(self) -> dict[str, Any]:
         """Return the chunk as a line of the manifest."""
         ranges = [[span.first_row, span.rows, span.start, span.end, span.line] for span in self.ranges]
-        return {"chunk": self.number, "rows": self.rows, "ranges": ranges}
+        again = {} if self.attempts == 1 else {"attempts": self.attempts}
+        return {"chunk": self.number, "rows": self.rows, "ranges": ranges, **again}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Chunk:
         """Return the chunk that a line of the manifest names; other keys of the line are left alone."""
-        return cls(int(entry["chunk"]), tuple(RowRange(*map(int, span)) for span in entry["ranges"]))
+        ranges = tuple(RowRange(*map(int, span)) for span in entry["ranges"])
+        return cls(int(entry["chunk"]), ranges, int(entry.get("attempts", 1)))
 
 
 class Chunker:

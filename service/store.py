@@ -146,10 +146,10 @@ class ResultStore:
         """
         if not result.timestamp:
             result.timestamp = now_iso()
-        return self.put_item(to_item(result))
+        return self.put_item(to_item(result))[0]
 
-    def put_item(self, item: dict[str, Any]) -> str:
-        """The same with the result as its item, for who has made it already."""
+    def put_item(self, item: dict[str, Any]) -> tuple[str, bool]:
+        """The same with the result as its item, for who has made it already; and whether it was written just now."""
         success = item["status"]["S"] == RowStatus.SUCCESS
         # only what the condition uses: DynamoDB refuses a name or value that it does not
         values: dict[str, Any] = {":success": {"S": "SUCCESS"}, ":now": {"N": str(int(time.time()))}}
@@ -168,8 +168,8 @@ class ResultStore:
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
             kept: str = refused.response.get("Item", {}).get("status", {}).get("S", item["status"]["S"])
-            return kept
-        return str(item["status"]["S"])
+            return kept, False
+        return str(item["status"]["S"]), True
 
     def remap(self, read: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any] | None:
         """Puts `fresh` (see `extracted`) in the place of what was extracted, over the very version that was read.
@@ -197,6 +197,25 @@ class ResultStore:
             there: dict[str, Any] = refused.response.get("Item", {})
             return there
         return None
+
+    def failed(self, batch_id: str) -> Iterator[tuple[str, str, int]]:
+        """Row id, status and runs of the rows that did not succeed, by status (`status-index`), expired ones left out.
+
+        An index is consistent a moment after the table.
+        """
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="status-index",
+            KeyConditionExpression="#batch_id = :batch",
+            ProjectionExpression="#row_id, #status, #attempts, #ttl",
+            ExpressionAttributeNames={f"#{name}": name for name in ("batch_id", "row_id", "status", "attempts", "ttl")},
+            ExpressionAttributeValues={":batch": {"S": batch_id}},
+        )
+        now = int(time.time())
+        for page in pages:
+            for item in page["Items"]:
+                if alive(item, now):
+                    yield item["row_id"]["S"], item["status"]["S"], int(item.get("attempts", {"N": "1"})["N"])
 
     def pages(self, batch_id: str) -> Iterator[list[dict[str, Any]]]:
         """Pages of whole items in wire form, in row order, strongly consistent, expired ones left out.

@@ -119,7 +119,10 @@ class BatchItem(Model):
     stop = BooleanAttribute(null=True)
     stop_reason = UnicodeAttribute(null=True)
     counts = JSONAttribute(null=True)
+    counts_exact = BooleanAttribute(null=True)
+    kept_counts = JSONAttribute(null=True)
     errors = JSONAttribute(null=True)
+    slowest = JSONAttribute(null=True)
     error: MapAttribute[str, Any] = MapAttribute(null=True)
     execution_time_ms = NumberAttribute(null=True)
     rows = NumberAttribute(null=True)
@@ -145,6 +148,7 @@ class TargetItem(Model):
     input_schema = JSONAttribute(null=True)
     output_schema = JSONAttribute(null=True)
     registered_at = UnicodeAttribute(null=True)
+    price_per_row_usd = NumberAttribute(null=True)
 
 
 def bind(settings: Settings, session: Any, endpoint_url: str | None) -> None:

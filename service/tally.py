@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from service.lines import cause_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 GROUPS = 20  # groups of errors in a summary
 EXAMPLES = 5  # row ids in each
+SLOWEST = 5  # rows that took longest
 _GROUPS_KEPT = 30  # groups followed while reading: the commonest are chosen at the end
 _MESSAGE = 300  # characters of a message in a summary
 _TYPE = 100  # characters of an error's name there
@@ -26,12 +28,18 @@ _LONG_ID = 64  # characters of a row id that is one of several examples; ours ha
 class Tally:
     """Counts of what was written, and its errors grouped by cause."""
 
-    def __init__(self, counts: Mapping[str, int] | None = None, errors: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        counts: Mapping[str, int] | None = None,
+        errors: list[dict[str, Any]] | None = None,
+        slowest: list[list[Any]] | None = None,
+    ) -> None:
         self.counts = {**empty_counts(), **(counts or {})}
         self._groups: dict[tuple[str, str, str], dict[str, Any]] = {
             (group["status"], group["error"], group["message"]): {**group, "row_ids": [*group["row_ids"]]}
             for group in errors or []
         }
+        self.slowest: list[tuple[int, str]] = [(int(took), str(row)) for took, row in slowest or ()]
 
     @property
     def rows(self) -> int:
@@ -42,9 +50,24 @@ class Tally:
         """Count results."""
         for status, count in Counter(item.status.S for item in items).items():
             self.counts[status] = self.counts.get(status, 0) + count
+        self._slowest_of(items)
         for item in items:
             if item.error is not None and (cause := cause_of(item)):
                 self._group(item.status.S, *cause, item.row_id.S)
+
+    def _slowest_of(self, items: Sequence[Item[Any, Any]]) -> None:
+        """Keeps the rows that took longest: of most pages none is looked at twice."""
+        least = str(self.slowest[-1][0]) if len(self.slowest) == SLOWEST else ""
+        slow = [
+            (int(item.execution_time_ms.N), item.row_id.S)
+            for item in items
+            if item.execution_time_ms is not None
+            and (len(item.execution_time_ms.N), item.execution_time_ms.N) > (len(least), least)
+            and item.execution_time_ms.N.isdigit()
+            and len(item.row_id.S) <= _LONG_ID
+        ]
+        if slow:
+            self.slowest = nlargest(SLOWEST, [*self.slowest, *slow])
 
     def bare(self, rows: Sequence[Bare]) -> None:
         """Count rows without a result."""

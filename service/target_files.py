@@ -16,7 +16,15 @@ from service.values import kind_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-TARGET_KEYS = ("tool_name", "tool_type", "resource_arn", "description", "input_schema", "output_schema")
+TARGET_KEYS = (
+    "tool_name",
+    "tool_type",
+    "resource_arn",
+    "description",
+    "input_schema",
+    "output_schema",
+    "price_per_row_usd",
+)
 _SYNONYMS = {"name": "tool_name", "arn": "resource_arn"}
 _NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")  # as a batch's input has it: part of batch ids and of keys in S3
 _LONGEST = 180_000  # bytes of one schema: an item holds 400 KB and has two
@@ -63,7 +71,19 @@ def _target(reader: Reader, entry: Any, path: str, folder: Path) -> dict[str, An
         schema, place = _inlined(reader, given["output_schema"], f"{path}.output_schema", folder)
         named = name if isinstance(name, str) else None
         target["output_schema"] = None if schema is None else _output_schema(reader, schema, place, named, kind)
+    if "price_per_row_usd" in given:
+        target["price_per_row_usd"] = _price(reader, given["price_per_row_usd"], path)
     return target
+
+
+def _price(reader: Reader, given: Any, path: str) -> float | None:
+    """US dollars of one call."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 10_000:
+        reader.refuse(f"{path}.price_per_row_usd", f"is what a call of the target costs, in US dollars, not {given!r}")
+        return None
+    return float(given)
 
 
 def _renamed(reader: Reader, entry: dict[str, Any], path: str) -> dict[str, Any]:

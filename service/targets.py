@@ -30,6 +30,7 @@ class ResolvedTarget:
     version: int | None = None
     output_schema: dict[str, Any] | None = None
     input_schema: dict[str, Any] | None = None
+    price_per_row_usd: float | None = None
 
 
 def resolve(app: App, target: Target) -> ResolvedTarget:
@@ -57,6 +58,7 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         registered.version if registered else None,
         registered.output_schema if registered else None,
         registered.input_schema if registered else None,
+        registered.price_per_row_usd if registered else None,
     )
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.loaders import JSONFileLoader
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
@@ -28,6 +30,15 @@ SETTINGS = Settings(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def models_read_once() -> Iterator[None]:
+    """botocore's descriptions of the services: each session reads them anew, which takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = cache(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -46,10 +57,16 @@ def settings() -> Settings:
     return SETTINGS
 
 
+@cache
+def resources() -> dict[str, Any]:
+    """The template's resources by logical id."""
+    found: dict[str, Any] = yaml_parse(TEMPLATE.read_text())["Resources"]
+    return found
+
+
 @pytest.fixture
 def tables(aws: None, settings: Settings) -> dict[str, Any]:  # noqa: ARG001 - in the mock
     """The tables as the template defines them, by logical id."""
-    template = yaml_parse(TEMPLATE.read_text())
     names = {
         "ResultsTable": settings.results_table,
         "BatchesTable": settings.batches_table,
@@ -58,7 +75,7 @@ def tables(aws: None, settings: Settings) -> dict[str, Any]:  # noqa: ARG001 - i
     dynamodb = boto3.client("dynamodb", region_name=REGION)
     defined = {
         logical_id: resource["Properties"]
-        for logical_id, resource in template["Resources"].items()
+        for logical_id, resource in resources().items()
         if resource["Type"] == "AWS::DynamoDB::Table"
     }
     assert defined.keys() == names.keys()

@@ -39,6 +39,7 @@ BOUNDS = {
 }
 NOT_IN_A_PACKAGE = {"boto3", "botocore", "s3transfer", "click", "rich", "ministack", "moto", "pytest", "samcli", "yaml"}
 NOT_IN_SERVICE = {"cli.py", "local.py", "embedded.py"}
+LAYERED = "pyarrow"  # of the aggregator: a layer has it, and without one whoever wants it is refused
 # What a package is imported with beside itself: boto3 and its own dependencies, which the Lambda runtime has.
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six.py")
 
@@ -100,7 +101,7 @@ def test_a_package_holds_its_handler_and_what_it_calls(for_aws: Path, function: 
 def test_a_package_holds_nothing_else(for_aws: Path, function: str) -> None:
     package = for_aws / function
     tops = {path.name.partition(".")[0] for path in package.iterdir()}
-    assert tops & (NOT_IN_A_PACKAGE | {"tests", "test", "bin", "examples", "infra"}) == set()
+    assert tops & (NOT_IN_A_PACKAGE | {LAYERED, "tests", "test", "bin", "examples", "infra"}) == set()
     assert {path.name for path in (package / "service").iterdir()} & NOT_IN_SERVICE == set()
     names = [str(path.relative_to(package)) for path in files(package)]
     assert not [name for name in names if "/tests/" in f"/{name}" or "__pycache__" in name or name.endswith(".pyc")]
@@ -205,6 +206,7 @@ def test_what_a_function_reaches_is_seen() -> None:
     assert PARTS["records"] >= {"service.records", "service.table"}
     assert "pynamodb.models" in reached(ROOT, "handlers.aggregate_results")
     assert "pynamodb.models" not in reached(ROOT, "handlers.write_result")
+    assert f"{LAYERED}.parquet" in reached(ROOT, "handlers.aggregate_results")
     assert {"re2", "jmespath", "service.plans", "service.store"} <= reached(ROOT, "handlers.write_result")
 
 
@@ -212,7 +214,7 @@ def test_what_a_function_reaches_is_seen() -> None:
 def test_a_local_package_runs_by_itself(for_here: Path, tmp_path: Path, function: str) -> None:
     """Whatever it may come to import is in it, in boto3 and what that needs, or in the standard library."""
     package, boto = for_here / function, runtime(tmp_path / "runtime")
-    names = sorted(reached(package, HANDLERS[function]))
+    names = sorted(name for name in reached(package, HANDLERS[function]) if name.partition(".")[0] != LAYERED)
     code = f"""
 import importlib
 for name in {names!r}:

@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore import xform_name
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 from service import stacks
@@ -208,7 +211,7 @@ def test_functions_run_on_python_313_on_arm_by_published_version() -> None:
     for function in FUNCTIONS.values():
         assert not {"Runtime", "Architectures", "AutoPublishAlias"} & function.keys()
         assert (ROOT / (function["Handler"].rpartition(".")[0].replace(".", "/") + ".py")).exists()
-    arns = {name: value for name, value in MACHINE["DefinitionSubstitutions"].items() if name.endswith("Arn")}
+    arns = {name: value for name, value in MACHINE["DefinitionSubstitutions"].items() if name.endswith("FunctionArn")}
     assert arns == {f"{name}Arn": {"Ref": f"{name}.Version"} for name in FUNCTIONS}
 
 
@@ -228,6 +231,51 @@ def test_functions_are_given_what_their_settings_require() -> None:
 
     given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert set(_REQUIRED.values()) == set(given)
+
+
+def test_the_layer_with_pyarrow_is_the_aggregators_alone_and_only_when_it_is_given() -> None:
+    assert TEMPLATE["Parameters"]["ParquetLayerArn"]["Default"] == ""
+    assert [name for name, function in FUNCTIONS.items() if "Layers" in function] == ["ResultAggregatorFunction"]
+    (layer,) = FUNCTIONS["ResultAggregatorFunction"]["Layers"]
+    assert layer == {"Fn::If": ["HasParquetLayer", {"Ref": "ParquetLayerArn"}, {"Ref": "AWS::NoValue"}]}
+    assert TEMPLATE["Conditions"]["HasParquetLayer"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ParquetLayerArn"}, ""]}]}
+
+
+def test_another_layer_is_another_version_and_the_one_before_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter is not in the name that SAM gives a version: its description, which cannot change, must be."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/code"
+    template["Resources"]["BatchProcessorStateMachine"]["Properties"]["DefinitionUri"] = "s3://bucket/definition"
+    made = transform(template, {"ParquetLayerArn": "arn:of:layer"}, SimpleNamespace(load=dict))["Resources"]
+    (version,) = [
+        resource
+        for resource in made.values()
+        if resource["Type"] == "AWS::Lambda::Version"
+        and resource["Properties"]["FunctionName"] == {"Ref": "ResultAggregatorFunction"}
+    ]
+    assert version["Properties"]["Description"] == {"Ref": "ParquetLayerArn"}
+    assert version["DeletionPolicy"] == version["UpdateReplacePolicy"] == "Retain"
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", "AWS::Lambda::Version").schema
+    assert "/properties/Description" in schema["createOnlyProperties"]
+
+
+def test_prepare_batch_is_told_by_the_definition_what_a_parameter_allows() -> None:
+    """Each name that its settings read, from the parameter of that name."""
+    from service.settings import _LAYER, _PATTERNS  # noqa: PLC0415 - read here alone
+
+    allowed = MACHINE_DEFINITION["States"]["PrepareBatch"]["Parameters"]["Payload"]["allowed"]
+    assert allowed.keys() == {*_PATTERNS.values(), _LAYER}
+    for name, value in allowed.items():
+        parameter = "".join(part.title() for part in name.split("_"))
+        assert value == "${" + parameter + "}"
+        assert parameter in TEMPLATE["Parameters"]
+        assert {"Ref": parameter} in named_in(MACHINE["DefinitionSubstitutions"][parameter])
+
+
+def named_in(value: Any) -> list[Any]:
+    """A value, and what it joins."""
+    return [value, *value.get("Fn::Join", ())]
 
 
 def test_the_machine_logs_without_the_rows_and_is_traced() -> None:
@@ -291,6 +339,7 @@ def test_the_reasons_are_needed() -> None:
 ACTIONS = {
     "get_item": "dynamodb:GetItem",
     "put_item": "dynamodb:PutItem",
+    "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
     "PynamoDB get": "dynamodb:GetItem",
     "PynamoDB save": "dynamodb:PutItem",
@@ -300,6 +349,7 @@ ACTIONS = {
     "head_object": "s3:GetObject",
     "get_object": "s3:GetObject",
     "put_object": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
     "create_multipart_upload": "s3:PutObject",
     "upload_part": "s3:PutObject",
     "complete_multipart_upload": "s3:PutObject",
@@ -316,6 +366,14 @@ COMMAND_LINE = {  # with the user's own rights
     *(
         "cli",
         "cli_common",
+        "cli_complete",
+        "spending",
+        "page_tokens",
+        "arrivals",
+        "cli_report",
+        "cli_results",
+        "cli_rerun",
+        "cli_check",
         "cli_local",
         "cli_registry",
         "cli_rows",
@@ -368,8 +426,7 @@ def calls_of(module: Path) -> set[str]:
 
 def test_the_calls_are_those_of_the_code() -> None:
     modules = [module for module in (ROOT / "service").glob("*.py") if module.stem not in COMMAND_LINE]
-    by_people = {"update_item"}  # store.remap, for the command line alone: with the rights of whoever remaps
-    assert set().union(*map(calls_of, modules)) - by_people == ACTIONS.keys()
+    assert set().union(*map(calls_of, modules)) == ACTIONS.keys()
 
 
 def test_the_roles_together_allow_what_is_called() -> None:
@@ -388,7 +445,10 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "SourceObjectArns": {"s3:GetObject"},
         "DataBucket.Arn": {"s3:ListBucket"},
         f"{DATA}/batches/*": {"s3:PutObject"},  # prepare._write
-        "BatchesTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem"},  # Records.create, Plans.save; Records.update
+        # Records.get and Plans.load of a rerun, Records.create and Plans.save, Records.chunks (Fates), Records.update
+        "BatchesTable.Arn": {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "Query", "UpdateItem")},
+        "ResultsTable.Arn": {"dynamodb:Query"},  # PageReader.pages (selection)
+        "${ResultsTable.Arn}/index/status-index": {"dynamodb:Query"},  # ResultStore.failed
         "RegistryTable.Arn": {"dynamodb:Query", "dynamodb:Scan"},  # Registry.find, Registry.names
         "ToolArns": {"lambda:GetFunctionConfiguration"},
         "ToolArns:*": {"lambda:GetFunctionConfiguration"},
@@ -398,12 +458,13 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         f"{DATA}/*": {"s3:GetObject"},  # objects.read
         "SourceObjectArns": {"s3:GetObject"},
         "DataBucket.Arn": {"s3:ListBucket"},  # a deleted source is told from a forbidden one
-        "BatchesTable.Arn": {"dynamodb:GetItem"},  # Plans.load, Plans.stopped
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},  # Plans.load, stopped; add_to_tally, stop
         "ResultsTable.Arn": {"dynamodb:PutItem"},  # INVALID_INPUT
     },
     "OutputWriterRole": {
         "ResultsTable.Arn": {"dynamodb:PutItem"},
-        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem"},  # Plans.load, Plans.stopped; Plans.save_chunk
+        # Plans.load, Plans.stopped; Plans.save_chunk; Plans.add_to_tally, Plans.stop
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         f"{DATA}/outputs/*": {"s3:PutObject"},
         "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
     },
@@ -412,7 +473,12 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
         f"{DATA}/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
         "SourceObjectArns": {"s3:GetObject"},
-        "OutputObjectArns": {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
+        # MultipartUpload; files.following, Files.complete and Files.abort
+        "OutputObjectArns": {
+            f"s3:{action}"
+            for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts", "GetObject", "DeleteObject")
+        },
+        f"{DATA}/*-????.parquet": {"s3:DeleteObject"},  # columns.file_name: never an export's first file
     },
 }
 
@@ -437,7 +503,7 @@ def test_roles_are_all_looked_at() -> None:
 
 def test_a_csv_never_takes_the_place_of_what_a_batch_is_made_of() -> None:
     (refused,) = [statement for statement in statements("ResultAggregatorRole") if statement["Effect"] == "Deny"]
-    assert refused["Action"] == "s3:PutObject"
+    assert set(refused["Action"]) == {"s3:PutObject", "s3:DeleteObject"}
     assert {where(resource) for resource in refused["Resource"]} == {f"{DATA}/{prefix}*" for prefix in OWN_PREFIXES}
 
 

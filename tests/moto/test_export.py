@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import io
 import itertools
@@ -20,6 +21,7 @@ from service import objects, source
 from service.errors import BatchProcessorError, BatchRefused, SourceChanged
 from service.export import ENOUGH_TIME, Export
 from service.gaps import ConservationBroken
+from service.manifest import prefix, write_chunks, write_manifest
 from service.models import Result, RowStatus, empty_counts, row_id
 from service.table import BatchItem
 from service.tally import EXAMPLES, Tally
@@ -46,8 +48,14 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
     chunker = source.Chunker(3)
     records = list(source.read_records([body], source.SourceFormat("utf-8", ",", 0)))[1:]
     chunks = [*(chunker.add(record, 1) for record in records), chunker.finish()]
-    lines = "".join(json.dumps(chunk.to_json()) + "\n" for chunk in chunks if chunk)
-    s3.put_object(Bucket=data, Key=f"{batch_id}/chunks.jsonl", Body=lines.encode())
+    made = [chunk for chunk in chunks if chunk]
+    to_run = values.get("rows_to_run", rows)
+    ahead = [chunk for chunk in made if chunk.first_row <= to_run]
+    if ahead and ahead[-1].first_row + ahead[-1].rows - 1 > to_run:  # none holds rows on both sides of the limit
+        span = ahead[-1].ranges[0]
+        ahead[-1] = source.Chunk(ahead[-1].number, (dataclasses.replace(span, rows=to_run - span.first_row + 1),))
+    write_chunks(app, batch_id, made)
+    manifest_key = write_manifest(app, batch_id, 1, ahead)
     given_values: dict[str, Any] = {
         "source": {
             "bucket": data,
@@ -60,7 +68,9 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
             "columns": ["a", "b"],
         },
         "output_columns": ["out"],
-        "chunks_key": f"{batch_id}/chunks.jsonl",
+        "chunks_key": f"{prefix(batch_id)}/chunks.jsonl",
+        "manifest_key": manifest_key,
+        "runs": [{"run": 1, "manifest_key": manifest_key}],
         "row_count": rows,
         "rows_to_run": rows,
         "run": 1,
@@ -188,12 +198,12 @@ def test_missing_rows_here_and_there_share_requests(app: App) -> None:
     gets: list[Any] = []
     app.s3.meta.events.register("provide-client-params.s3.GetObject", lambda params, **_: gets.append(params))
     export(app, record)
-    assert len(gets) == 2  # the chunks, and one window of the source
+    assert len(gets) == 3  # the manifest, the chunks, and one window of the source
     assert [line["input_a"] for line in table(app)] == [str(number) for number in range(1, 61)]
 
 
 def test_windows_of_the_source_follow_each_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.gaps._WINDOW", 40)
+    monkeypatch.setattr("service.source_rows._WINDOW", 40)
     record = prepared(app, 40)
     put(app, [5, 6, 7, 20, 40])
     export(app, record)
@@ -234,7 +244,7 @@ def test_a_batch_without_a_record(app: App) -> None:
     making, state = export(app, None)
     assert state is None
     lines = table(app)
-    assert list(lines[0])[:5] == ["input_b", "input_a", "input_c", "output_x", "output_y"]
+    assert list(lines[0])[:5] == ["input_a", "input_b", "input_c", "output_x", "output_y"]
     assert [line["_row_id"] for line in lines] == ["row_001", "row_002"]
     assert lines[1]["output_y"] == '{"n":1}'
     assert making.tally.counts == {**empty_counts(), "UNKNOWN": 1, "SUCCESS": 1}
@@ -249,6 +259,7 @@ def test_columns_of_an_open_mapping_are_found_in_one_pass(app: App) -> None:
         "provide-client-params.dynamodb.Query", lambda params, **_: queries.append(params)
     )
     export(app, record)
+    queries = [query for query in queries if query["TableName"] == app.settings.results_table]
     assert list(table(app)[0])[:4] == ["input_a", "input_b", "output_z", "output_a"]
     assert len(queries) == 2
     assert "input_data" not in queries[0]["ExpressionAttributeNames"].values()

@@ -46,6 +46,7 @@ def test_a_row_as_it_travels(app: App) -> None:
         "kind": "tool",
         "timeout_seconds": 9,
         "inner": 5,
+        "attempts": 1,
         "chunk": {"number": 0, "first_row": 1, "rows": 2},
         "stored": {},
     }

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.columns import METADATA, Columns, format_of, renamed, suffix_of
+from service.columns import METADATA, Columns, file_name, format_of, keys_written, renamed, suffix_of
+from service.errors import BatchRefused
 
 NAMES = st.lists(st.sampled_from(["x", "y", "input_x", "output_x", "input_input_x", "_status", "_row_id"]), unique=True)
 
@@ -33,6 +34,7 @@ def test_no_header_names_two_columns_alike(inputs: list[str], outputs: list[str]
         ("s3://b/a.CSV.GZ", "csv", ".csv.gz"),
         ("a.jsonl", "jsonl", ".jsonl"),
         ("a.jsonl.gz", "jsonl", ".jsonl.gz"),
+        ("A.Parquet", "parquet", ".parquet"),
         ("a.txt", None, ""),
         ("csv", None, ""),
     ],
@@ -49,7 +51,35 @@ def test_a_name_says_its_format(name: str, form: str | None, suffix: str) -> Non
         ("a.jsonl", "csv", "a.csv"),
         ("a.csv", "csv", "a.csv"),
         ("a.txt", "jsonl", "a.txt"),
+        ("a.csv.gz", "parquet", "a.parquet"),
+        ("a.parquet", "csv", "a.csv"),
     ],
 )
 def test_another_format_is_another_key(key: str, form: str, other: str) -> None:
     assert renamed(key, form) == other
+
+
+@pytest.mark.parametrize("name", ["a.parquet.gz", "s3://b/A.PARQUET.GZ"])
+def test_parquet_is_not_compressed_twice(name: str) -> None:
+    for reading in (format_of, suffix_of):
+        with pytest.raises(BatchRefused, match=r"leave \.gz away"):
+            reading(name)
+
+
+@pytest.mark.parametrize(
+    ("first", "number", "name"),
+    [
+        ("a/b.parquet", 1, "a/b.parquet"),
+        ("a/b.parquet", 2, "a/b-0002.parquet"),
+        ("b.PARQUET", 12, "b-0012.parquet"),
+        ("b", 1, "b"),
+        ("b.csv", 9999, "b.csv-9999.parquet"),
+    ],
+)
+def test_files_of_one_export_are_numbered(first: str, number: int, name: str) -> None:
+    assert file_name(first, number) == name
+
+
+def test_only_parquet_is_several_files() -> None:
+    assert keys_written("a.csv", "csv") == ("a.csv",)
+    assert keys_written("a.parquet", "parquet") == ("a.parquet", "a-0002.parquet")

@@ -24,10 +24,13 @@ PURE = (
     "messages",
     "codec",
     "lines",
+    "parquet",
     "cells",
     "columns",
     "wire",
     "tally",
+    "arrivals",
+    "page_tokens",
     "cost",
     "prices",
     "quantities",
@@ -54,14 +57,20 @@ PURE = (
     "traces",
 )
 SPEAKS_PYNAMODB = {"table", "records", "registry", "queries"}
-MAKES_CLIENTS = {"app", "stacks", "local"}
+MAKES_CLIENTS = {"app", "session", "stacks", "local"}
 CHECKS_INPUT = {"batch_input", "input_models"}
 SHOWS = {
     "cli",
+    "cli_check",
     "cli_common",
+    "cli_complete",
     "cli_local",
     "cli_registry",
+    "cli_report",
+    "cli_rerun",
+    "cli_results",
     "cli_rows",
+    "cli_ui",
     "display",
 }  # the command line's modules that write to a terminal
 
@@ -154,8 +163,8 @@ def test_only_the_tables_own_modules_speak_pynamodb() -> None:
     assert {name for name, path in SERVICE.items() if "pynamodb" in packages(path)} <= SPEAKS_PYNAMODB
 
 
-def test_only_three_modules_make_clients() -> None:
-    making = re.compile(r"(?<!\bapp)\.(client|resource)\(")  # `app.client` is asking the one that makes them
+def test_only_these_modules_make_clients() -> None:
+    making = re.compile(r"(?<!\bapp)\.(client|create_client|resource)\(")  # `app.client` asks the one that makes them
     makers = {name for name, path in SERVICE.items() if making.search(path.read_text())}
     users = {name for name, path in SERVICE.items() if "boto3" in packages(path)}
     assert makers | users <= MAKES_CLIENTS
@@ -174,7 +183,13 @@ def test_handlers_import_service_alone(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "modules"),
-    [("pydantic", CHECKS_INPUT), ("rich", SHOWS), ("click", SHOWS), ("ministack", {"embedded"})],
+    [
+        ("pydantic", CHECKS_INPUT),
+        ("rich", SHOWS),
+        ("click", SHOWS),
+        ("ministack", {"embedded"}),
+        ("pyarrow", {"parquet"}),
+    ],
 )
 def test_a_package_stands_where_it_belongs(package: str, modules: set[str]) -> None:
     assert {name for name, path in SERVICE.items() if package in packages(path)} <= modules
@@ -191,10 +206,24 @@ def test_no_function_loads_the_command_line(name: str) -> None:
     assert loaded(HANDLERS[name]) & {"click", "rich", "yaml", "ministack", "samtranslator", "moto"} == set()
 
 
+@pytest.mark.parametrize("path", [*HANDLERS.values(), SERVICE["parquet"]], ids=lambda path: path.stem)
+def test_pyarrow_is_loaded_by_an_export_of_parquet_alone(path: Path) -> None:
+    """A layer may have it, which is no reason to wait for it at every cold start."""
+    assert "pyarrow" not in loaded(path)
+    assert "pyarrow" in loaded(SERVICE["export"], when_called=True)
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_no_function_waits_for_boto3(name: str) -> None:
+    """botocore is enough; boto3 loads resources and S3 transfers too."""
+    assert "boto3" not in loaded(HANDLERS[name])
+
+
 def test_the_rules_see_imports() -> None:
     """So that an empty reading of the source does not pass for a clean one."""
-    assert {"boto3", "botocore", "service"} <= packages(SERVICE["app"])
+    assert {"botocore", "service"} <= packages(SERVICE["app"])
+    assert "boto3" in packages(SERVICE["stacks"])
     assert {"pydantic", "pynamodb"} <= loaded(HANDLERS["prepare_batch"])
-    assert "boto3" in loaded(HANDLERS["write_result"])
+    assert "botocore" in loaded(HANDLERS["write_result"])
     assert "pynamodb" not in loaded(SERVICE["app"])
     assert Import("service.records", at_import=False) in imports(SERVICE["app"])

@@ -1,0 +1,37 @@
+"""The lists of chunks in S3: every chunk of a source in row order, and those of one run in the order they are dealt."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from service import source
+from service.models import batch_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.app import App
+    from service.source import Chunk
+
+
+def prefix(batch_id: str) -> str:
+    """Where a batch keeps what it is run by."""
+    return f"batches/{batch_hash(batch_id)}"
+
+
+def write_chunks(app: App, batch_id: str, chunks: list[Chunk]) -> str:
+    """Writes all chunks of the source, by which its rows are found later; returns the key."""
+    return _write(app, f"{prefix(batch_id)}/chunks.jsonl", chunks)
+
+
+def write_manifest(app: App, batch_id: str, run: int, chunks: list[Chunk]) -> str:
+    """Writes the chunks of a run in an order that spreads the rows in flight over all rows; returns the key."""
+    dealt = (chunks[position] for position in source.dealt_order(len(chunks)))
+    return _write(app, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
+
+
+def _write(app: App, key: str, chunks: Iterable[Chunk]) -> str:
+    lines = "".join(json.dumps(chunk.to_json(), separators=(",", ":")) + "\n" for chunk in chunks)
+    app.s3.put_object(Bucket=app.settings.data_bucket, Key=key, Body=lines.encode())
+    return key

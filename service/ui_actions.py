@@ -1,0 +1,87 @@
+"""What the web view changes: a batch stopped, rows run again, the CSV made again; and the download of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+from flask import Response, abort, redirect, request, url_for
+
+from service import batches, files
+from service.columns import file_name, suffix_of
+from service.models import split_s3_uri
+from service.objects import UNREADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from werkzeug.wrappers import Response as AnyResponse
+
+    from service.stacks import Stack
+    from service.table import BatchItem
+    from service.ui_orders import Orders
+
+_BLOCK = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What is done; every one of them leads back to the batch's page."""
+
+    stack: Stack
+    orders: Orders
+
+    def stop(self) -> AnyResponse:
+        """Begins no further row of the batch."""
+        batches.stop(self.stack.app, self._record().batch_id)
+        return self._back()
+
+    def run_again(self) -> AnyResponse:
+        """Starts a run of the rows that did not succeed."""
+        self.orders.run_again(batches.refreshed(self.stack.app, self._record()))
+        return self._back()
+
+    def make_csv(self) -> AnyResponse:
+        """Begins to make the CSV again."""
+        self.orders.make_csv(batches.refreshed(self.stack.app, self._record()))
+        return self._back()
+
+    def download(self) -> Response:
+        """The batch's results as they are in S3, piece by piece; `file` is the number of one of several."""
+        record = self._record()
+        place = split_s3_uri(record.csv_location or "")
+        if place is None:
+            abort(404, f"no CSV of batch {record.batch_id} was made yet")
+        keys = files.keys_of(self.stack.app.s3, *place)
+        number = request.args.get("file", 1, type=int)
+        if not 1 <= number <= len(keys):
+            abort(404, f"the results of batch {record.batch_id} have {len(keys)} files")
+        try:
+            found = self.stack.app.s3.get_object(Bucket=place[0], Key=keys[number - 1])
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in UNREADABLE:
+                raise
+            abort(404, f"{record.csv_location} cannot be read: it is not there any more, or not for you")
+        answer = Response(_pieces(found["Body"]), mimetype="application/octet-stream")
+        answer.content_length = found["ContentLength"]
+        name = file_name(f"{record.batch_id.replace('#', '-')}-results{suffix_of(place[1])}", number)
+        answer.headers.set("Content-Disposition", "attachment", filename=_plain(name))
+        return answer
+
+    def _record(self) -> BatchItem:
+        return self.stack.app.records.get(request.values.get("id", ""))
+
+    def _back(self) -> AnyResponse:
+        return redirect(url_for("batch", id=request.values["id"]), 303)
+
+
+def _pieces(body: Any) -> Iterator[bytes]:
+    with body:
+        yield from body.iter_chunks(_BLOCK)
+
+
+def _plain(name: str) -> str:
+    """A name that any file system takes."""
+    return "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "-" for one in name)

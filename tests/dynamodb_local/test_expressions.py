@@ -1,0 +1,108 @@
+"""Names: DynamoDB refuses its reserved words where they stand bare, and the product's requests have none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from made_results import BATCH, MOMENT
+from pynamodb.attributes import (
+    BinaryAttribute,
+    BooleanAttribute,
+    JSONAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+
+from service import batches
+from service.errors import BatchRefused
+from service.models import OPEN, BatchStatus
+from service.registry import RegisteredTarget
+from service.table import BatchItem, ResultItem, TargetItem
+
+if TYPE_CHECKING:
+    from service.app import App
+
+# Of the attributes of our tables, by DynamoDB's list (Developer Guide, "Reserved words in DynamoDB").
+RESERVED = {"error", "item", "method", "output", "plan", "rows", "source", "status", "timestamp", "ttl"}
+
+
+VALUES: dict[type, Any] = {
+    UnicodeAttribute: "x",
+    NumberAttribute: 1,
+    BooleanAttribute: True,
+    JSONAttribute: {"a": [1, None]},
+    MapAttribute: {"type": "E", "message": "no"},
+    BinaryAttribute: b"\0",
+}
+
+
+def reserved(app: App, name: str) -> bool:
+    try:
+        app.dynamodb.scan(TableName=app.settings.results_table, ProjectionExpression=name)
+    except ClientError as refused:
+        if "reserved keyword" not in refused.response["Error"]["Message"]:
+            raise
+        return True
+    return False
+
+
+def test_bare_names_would_be_refused(app: App) -> None:
+    names = {*ResultItem.get_attributes(), *BatchItem.get_attributes(), *TargetItem.get_attributes()}
+    assert {name for name in names if reserved(app, name)} == RESERVED
+
+
+def test_every_attribute_of_a_record_can_be_set_and_removed(app: App) -> None:
+    names = [name for name in BatchItem.get_attributes() if name not in ("batch_id", "item", "listing", "prepared_at")]
+    app.records.create(BatchItem(BATCH, prepared_at=MOMENT, status="RUNNING", execution_arn="arn:1"))
+    before = vars(app.records.get(BATCH))["attribute_values"]
+    values = {name: VALUES[type(BatchItem.get_attributes()[name])] for name in names}
+    assert app.records.update(BATCH, **values)
+    record = app.records.get(BATCH)
+    assert {name: plain(getattr(record, name)) for name in names} == values
+    (listed,) = app.records.newest()
+    assert {name: plain(getattr(listed, name)) for name in names} == values
+    assert app.records.update(BATCH, **dict.fromkeys(names))
+    assert vars(app.records.get(BATCH))["attribute_values"].keys() == {"batch_id", "item", "listing", "prepared_at"}
+    assert before.keys() > {"status", "execution_arn"}
+
+
+def plain(value: Any) -> Any:
+    return value.as_dict() if isinstance(value, MapAttribute) else value
+
+
+@pytest.mark.parametrize("status", BatchStatus)
+def test_conditions_on_the_state_of_a_batch(app: App, status: BatchStatus) -> None:
+    record = BatchItem(BATCH, prepared_at=MOMENT, status=status.value, run=2, plan_hash="p", execution_arn="arn:1")
+    app.records.create(record)
+    opened = status in OPEN
+    assert app.records.update_open(BATCH, rows=1) == opened
+    assert app.records.update_ended(BATCH, 2, "p", rows=2) == (not opened)
+    assert not app.records.update_ended(BATCH, 1, "p", rows=3)
+    assert not app.records.update_ended(BATCH, 2, "q", rows=3)
+    assert app.records.get(BATCH).rows == (1 if opened else 2)
+    app.plans.stop(BATCH, 1, "max_failures")
+    assert not app.plans.stopped(BATCH)
+    if opened:
+        assert batches.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
+        assert app.plans.stopped(BATCH)
+    else:
+        with pytest.raises(BatchRefused, match="has ended already"):
+            batches.stop(app, BATCH)
+    assert batches.close_record(app, app.records.get(BATCH), "ABORTED", None) == opened
+    assert not batches.close_record(app, app.records.get(BATCH), "ABORTED", None)
+
+
+def test_targets(app: App) -> None:
+    given = {"description": "d", "input_schema": {"type": "object"}, "output_schema": {"fields": []}}
+    first = app.registry.register(RegisteredTarget("echo", "lambda", "arn:1", **given))
+    second = app.registry.amend("echo", {"description": "other"})
+    app.registry.register(RegisteredTarget("a", "state_machine", "arn:2"))
+    assert app.registry.register(second) == second
+    assert (first.version, second.version) == (1, 2)
+    assert list(app.registry.versions("echo")) == [second, first]
+    assert (app.registry.find("echo"), app.registry.find("echo", 1), app.registry.find("b")) == (second, first, None)
+    assert app.registry.knows(first)
+    assert app.registry.names() == [target.tool_name for target in app.registry.targets()] == ["a", "echo"]
