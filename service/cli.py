@@ -71,7 +71,7 @@ for _command in (
 @click.argument("csv")
 @target_option
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
-@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl and .gz are forms too.")
+@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl, .parquet, .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from service import objects, stored_rows, targets
 from service.batch_input import read_input
 from service.checks import output_mapping
+from service.columns import check_format, keys_written, renamed
 from service.errors import BatchRefused, Problem, SourceChanged
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
@@ -121,7 +122,7 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
         fields = compile_input_mapping(parsed.input_mapping, plan["columns"])
         compile_input_schema(plan.get("input_schema"))
         check_required(plan.get("input_schema"), fields.names)
-        check_output(app.settings, *_location(parsed, record))
+        _check_location(app, parsed, record)
         target = targets.resolve(app, parsed.target)
     except BatchRefused as refused:
         raise BatchRefused(dict.fromkeys([*problems, *refused.problems])) from refused
@@ -176,8 +177,6 @@ def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> t
         "target": {"name": record.tool_name, "arn": plan["target_arn"]},
         "input_mapping": plan["input_mapping"],
         "output_mapping": plan["output_mapping"],
-        "output_bucket": record.output_bucket,
-        "output_key": record.output_key,
     }
     present = {key: value for key, value in given.items() if value is not None and key != "rerun_of"}
     same: dict[str, Callable[[Any], bool]] = {
@@ -204,7 +203,24 @@ def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> t
 
 
 def _location(parsed: BatchInput, record: BatchItem) -> tuple[str, str]:
-    return parsed.output_bucket or record.output_bucket, parsed.output_key or record.output_key
+    """Where the CSV goes: where it went, unless the order says otherwise, under a name of its format."""
+    return parsed.output_bucket or record.output_bucket, parsed.output_key or renamed(
+        record.output_key, _format(parsed, record)
+    )
+
+
+def _format(parsed: BatchInput, record: BatchItem) -> str:
+    if "format" in parsed.csv.model_fields_set:
+        return parsed.csv.format
+    return (record.csv or {}).get("format") or "csv"
+
+
+def _check_location(app: App, parsed: BatchInput, record: BatchItem) -> None:
+    """Refuses a place or a format that the CSV cannot be written to or in, before any row is run."""
+    (bucket, key), form = _location(parsed, record), _format(parsed, record)
+    check_format(form, "" if parsed.output_key is None else key, layer=bool(app.settings.parquet_layer))
+    for written in keys_written(key, form):
+        check_output(app.settings, bucket, written)
 
 
 def _columns(record: BatchItem, output: OutputPlan) -> list[str] | None:

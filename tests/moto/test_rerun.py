@@ -169,6 +169,14 @@ def test_another_mapping_has_another_plan(app: App, tool: str) -> None:  # noqa:
     assert app.records.get(record.batch_id).plan_hash == batch["plan"]
 
 
+def test_another_format_goes_under_a_name_of_its_own(app: App, tool: str) -> None:  # noqa: ARG001
+    record = ended(app, ["FAILED", "SUCCESS"])
+    again(app, record, csv={"format": "jsonl"})
+    now = app.records.get(record.batch_id)
+    assert (now.csv["format"], now.output_key) == ("jsonl", record.output_key.replace(".csv", ".jsonl"))
+    assert {**now.csv, "format": "csv"} == record.csv
+
+
 @pytest.mark.parametrize(
     ("order", "words"),
     [
@@ -178,6 +186,8 @@ def test_another_mapping_has_another_plan(app: App, tool: str) -> None:  # noqa:
         ({"input_mapping": {"column_mappings": {"txt": "text"}}}, "'text'"),
         ({"execution_config": {"limits": 1}}, "did you mean 'limit'"),
         ({"execution_config": {"sample": 1}}, "is for a first run"),
+        ({"output_bucket": "elsewhere"}, "output_bucket"),
+        ({"output_key": "results/x.parquet.gz", "csv": {"format": "parquet"}}, "parquet"),
         ({"rerun_of": {"batch_id": "echo#run-1", "rows": "0"}}, "'0' is no row number"),
         ({"rerun_of": {"batch_id": "echo#run-1", "status": ["FALIED"]}}, "FAILED"),
         ({"rerun_of": {"batch_id": "echo#run-1", "statuses": ["FAILED"]}}, "unknown key"),
