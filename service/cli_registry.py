@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import display, schemas, target_files, traces
+from service import display, display_traces, schemas, target_files, traces
 from service.cli_common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
 from service.models import KIND_OF_TYPE
@@ -63,7 +63,7 @@ def _show_outlines(checked: list[CheckedMapping], *, as_json: bool) -> None:
         display.print_json({"valid": True, "mappings": outlines})
         return
     for outline in outlines:
-        display.mapping_outline(outline)
+        display_traces.mapping_outline(outline)
 
 
 def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
@@ -75,7 +75,7 @@ def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
         if as_json:
             display.print_json({"output": number, **trace})
         else:
-            display.extraction_trace(trace, number, len(outputs))
+            display_traces.extraction_trace(trace, number, len(outputs))
     if len(outputs) > 1:
         display.tell(f"{len(outputs)} outputs: {len(outputs) - failed} SUCCESS, {failed} EXTRACTION_FAILED")
     return 1 if failed else 0

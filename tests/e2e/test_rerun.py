@@ -95,14 +95,14 @@ def test_rows_and_statuses_that_are_asked_for(deployed: Any) -> None:
 
 def test_what_a_limit_left_is_resumed(deployed: Any) -> None:
     rows = " ".join(f"r{number},{int(number == 2)}" for number in range(1, 41))
-    first = batch_of(deployed, "left", rows, "--limit", "10")
+    first = batch_of(deployed, "limited", rows, "--limit", "10")
     assert present(first["counts"]) == {"SUCCESS": 9, "FAILED": 1, "NOT_RUN": 30}
     batch = first["batch_id"]
     second = deployed.json("rerun", batch, "--status", "NOT_RUN", "--rows", "1-20")
     assert present(second["counts"]) == {"SUCCESS": 19, "FAILED": 1, "NOT_RUN": 20}
     third = deployed.json("rerun", batch)
     assert present(third["counts"]) == {"SUCCESS": 40}
-    assert set(calls(deployed, "left").values()) == {1, 2}
+    assert set(calls(deployed, "limited").values()) == {1, 2}
     attempts = {row["row_number"]: row["attempts"] for row in deployed.rows("results", batch)}
     assert {number for number, count in attempts.items() if count != 1} == {2}
 

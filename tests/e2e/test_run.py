@@ -145,9 +145,9 @@ def test_a_bad_source_is_refused_with_one_clear_error(deployed: Any, case: str) 
         ({}, ["--target", "ecko"], "did you mean 'echo'"),
         ({"execution_config": {"max_concurency": 3}}, ["--target", "echo"], "did you mean 'max_concurrency'"),
         (
-            {"execution_config": {"max_failures": 3}},
+            {"execution_config": {"max_failures": -3}},
             ["--target", "echo"],
-            "execution_config.max_failures: is not available yet",
+            "execution_config.max_failures: input should be greater than or equal to 0",
         ),
         ({"input_maping": {}}, ["--target", "echo"], "did you mean 'input_mapping'"),
         ({}, ["--target", "echo", "-o", "s3://elsewhere/out.csv"], "may not write"),

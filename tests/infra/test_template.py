@@ -379,6 +379,7 @@ COMMAND_LINE = {  # with the user's own rights
         "cli_rows",
         "client",
         "display",
+        "display_traces",
         "local",
         "stacks",
         "embedded",

@@ -31,6 +31,7 @@ PURE = (
     "tally",
     "arrivals",
     "page_tokens",
+    *("report", "report_times", "report_rows", "report_words", "report_plots", "report_page"),
     "cost",
     "prices",
     "quantities",
@@ -72,6 +73,7 @@ SHOWS = {
     "cli_rows",
     "cli_ui",
     "display",
+    "display_traces",
 }  # the command line's modules that write to a terminal
 
 
@@ -188,6 +190,8 @@ def test_handlers_import_service_alone(name: str) -> None:
         ("rich", SHOWS),
         ("click", SHOWS),
         ("ministack", {"embedded"}),
+        ("flask", {"ui", "ui_actions", "ui_gate", "ui_pages"}),
+        ("waitress", {"cli_ui"}),
         ("pyarrow", {"parquet"}),
     ],
 )
