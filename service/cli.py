@@ -23,6 +23,7 @@ from service import (
     cli_ui,
     client,
     display,
+    standing,
 )
 from service.cli_common import Commands, common, examples, open_stack
 from service.cli_complete import batch_argument, completion, target_option
@@ -126,7 +127,7 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
     if follow and batches.refreshed(stack.app, record).status in OPEN:
         cli_results.followed(stack, record.batch_id, record.execution_arn)
         record = client.find(stack, record.batch_id)
-    known = client.status_of(stack, record)
+    known = standing.status_of(stack, record)
     if as_json:
         display.print_json(known)
     else:
@@ -140,7 +141,7 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
 def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
     """List batches, the newest first."""
     stack = open_stack(stack_name)
-    entries = (client.listed(record) for record in islice(stack.app.records.newest(), limit))
+    entries = (standing.listed(record) for record in islice(stack.app.records.newest(), limit))
     if as_json:
         for entry in entries:
             display.print_json(entry)
@@ -235,7 +236,7 @@ def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
     stack = open_stack(stack_name)
     record = batches.stop(stack.app, client.find(stack, batch).batch_id)
-    known = client.status_of(stack, record)
+    known = standing.status_of(stack, record)
     if as_json:
         display.print_json(known)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import client, display, spending, stacks
+from service import client, display, spending, stacks, standing
 from service.cli_common import common, examples, open_stack
 from service.cli_complete import batch_argument
 from service.errors import BatchRefused, Problem
@@ -40,7 +40,7 @@ def report(batch: str, output: Path | None, stack_name: str | None, *, as_json: 
 
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    known = client.status_of(stack, record)
+    known = standing.status_of(stack, record)
     if known["status"] == "EXPIRED":
         last = known["csv_location"] or "none was made"
         raise BatchExpired(f"the results of batch {known['batch_id']} have expired; its last CSV: {last}")

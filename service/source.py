@@ -172,7 +172,7 @@ class RowRange:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of one child execution; `number` counts from 0 in row order, `attempts` is which run of its rows it is."""
+    """Rows of one child execution; `number` counts from 0 in row order, `attempts` is which run of its rows this is."""
 
     number: int
     ranges: tuple[RowRange, ...]

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from service import client
 from service.columns import renamed
 from service.errors import BatchProcessorError, BatchRefused, Problem
-from service.models import OPEN, now_iso
+from service.models import now_iso
 from service.progress import check_ready
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Orders:
             order.end("the execution ended without running a row")
 
     def run_again(self, record: BatchItem) -> None:
-        """Starts a run of the rows that did not succeed; raises BatchRefused while something is under way."""
+        """Starts a run of the rows that did not succeed; raises BatchRefused, BatchRunning, BatchExpired."""
         with self._lock:
             self._check_free(record)
             which = {"batch_id": record.batch_id, "status": None, "rows": None, "stored_input": False}
@@ -91,7 +91,6 @@ class Orders:
 
     def make_csv(self, record: BatchItem) -> None:
         """Begins to make the CSV again; raises BatchRefused, BatchRunning, BatchExpired."""
-        check_ready(record, own=False)
         with self._lock:
             self._check_free(record)
             order = self._by_batch[record.batch_id] = Order(CSV, now_iso())
@@ -100,8 +99,9 @@ class Orders:
         threading.Thread(target=self._aggregate, args=(record.batch_id, location, order), daemon=True).start()
 
     def _check_free(self, record: BatchItem) -> None:
+        check_ready(record, own=False)
         order = self.of(record)
-        if record.status in OPEN or (order is not None and order.state == GOING):
+        if order is not None and order.state == GOING:
             raise BatchRefused([Problem("", f"something is under way for batch {record.batch_id}: wait for its end")])
 
     def _aggregate(self, batch_id: str, location: tuple[str, str], order: Order) -> None:

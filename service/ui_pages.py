@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import abort, render_template, request
 
-from service import batches, client, files, ui_rows, ui_words
+from service import batches, files, standing, ui_rows, ui_words
 from service.models import FAILURES, OPEN, BatchStatus, RowStatus, now_iso, row_id, row_number, split_s3_uri
 from service.page_tokens import Page, Position, from_token, to_token
 from service.progress import BatchExpired, expired
@@ -39,7 +39,7 @@ class Pages:
         last = records[PAGE - 1] if len(records) > PAGE else None
         return render_template(
             "batches.html",
-            batches=[ui_words.listed(client.listed(record)) for record in records[:PAGE]],
+            batches=[ui_words.listed(standing.listed(record)) for record in records[:PAGE]],
             following={"before": last.prepared_at, "after": last.batch_id} if last is not None else None,
             is_first="before" not in request.args,
         )
@@ -57,7 +57,7 @@ class Pages:
     def batch(self) -> str:
         """One batch as it is now; the page asks for itself again while something is under way."""
         record = self._record()
-        known, now = client.status_of(self.stack, record), now_iso()
+        known, now = standing.status_of(self.stack, record), now_iso()
         record = self.stack.app.records.get(record.batch_id)
         order = self.orders.of(record)
         shown = ui_words.view(known, now)

@@ -382,6 +382,7 @@ COMMAND_LINE = {  # with the user's own rights
         "display_traces",
         "local",
         "stacks",
+        "standing",
         "embedded",
         "queries",
         "remap",

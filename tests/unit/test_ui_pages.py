@@ -111,7 +111,7 @@ def test_every_batch_is_on_one_page_of_the_list(app: App, visiting: Visitor, *, 
         page = visiting.read("/", **following(page, "Older batches"))
         assert page.links["Newest batches"] == "/"
     assert [len(names) for names in found] == [PAGE, PAGE, 7]
-    names = sum(found, [])
+    names = [name for some in found for name in some]
     assert sorted(names) == [f"echo#{number:03}" for number in range(total)]
     if not same_moment:
         assert names == sorted(names, reverse=True)
@@ -150,9 +150,9 @@ def test_a_batch_under_way_is_looked_at_again_and_stopped(app: App, visiting: Vi
     assert "4 not done yet" in page.text  # no chunk has finished
     assert "1 × FAILED Quota" in page.text
     assert "Download results" not in page.links
-    for refused in (visiting.get(f"/batch/rerun?id={record.batch_id.replace('#', '%23')}"),):
-        assert refused.status_code == 409
-        assert "its rows can be run again when that has ended" in refused.text
+    refused = visiting.get("/batch/rerun", query_string={"id": record.batch_id})
+    assert refused.status_code == 409
+    assert "its rows can be run again when that has ended" in refused.text
     for path in ("/batch/rerun/start", "/batch/csv/again"):
         assert visiting.post(path, id=record.batch_id).status_code == 409
 
@@ -167,9 +167,9 @@ def test_a_batch_under_way_is_looked_at_again_and_stopped(app: App, visiting: Vi
     close(app, record)
     page = visiting.read("/batch", id=record.batch_id)
     assert "stopped by hand" in page.text
-    assert "2 × NOT_RUN" in page.text
+    assert "2 × MISSING" in page.text
     assert visiting.post("/batch/stop", id=record.batch_id).status_code == 409
-    assert "2 rows NOT_RUN: without a result" in visiting.read("/batch/failed", id=record.batch_id).text
+    assert "2 rows MISSING: without a result" in visiting.read("/batch/failed", id=record.batch_id).text
 
 
 def test_a_batch_that_was_refused(app: App, visiting: Visitor) -> None:
@@ -186,9 +186,9 @@ def test_a_batch_that_was_refused(app: App, visiting: Visitor) -> None:
 def hostile(app: App, visiting: Visitor) -> str:  # noqa: ARG001 - its tool is there
     """A batch with markup and scripts wherever a text can stand."""
     texts = list(HOSTILE.values())
-    record = under_way(app, [{f"{name}<b>{text}": text for name, text in HOSTILE.items()} for _ in texts])
+    record = under_way(app, [{f"{name}<i>{text}": text for name, text in HOSTILE.items()} for _ in texts])
     for number, text in enumerate(texts, 1):
-        row = {f"{name}<b>{text}"[:200]: text for name, text in HOSTILE.items()}
+        row = {f"{name}<i>{text}"[:200]: text for name, text in HOSTILE.items()}
         failed = {"error": {"type": text[:90], "message": text}}
         put(app, record, number, STATUSES[number % 4], input_data=row, output_data=row, output=packed(texts), **failed)
     close(app, record)
@@ -197,15 +197,12 @@ def hostile(app: App, visiting: Visitor) -> str:  # noqa: ARG001 - its tool is t
 
 @pytest.mark.parametrize("path", PAGES)
 def test_text_that_looks_like_markup_is_shown_as_text(hostile: str, visiting: Visitor, path: str) -> None:
-    clean = Page.of(visiting.get(path, query_string={"id": "none"}).text).tags
     page = visiting.read(path, id=hostile, row=1)
-    assert page.tags.isdisjoint({"img", "b", "textarea"})
-    assert page.html.count("<script") == 1 == visiting.read("/").html.count("<script")
-    assert "script" in clean
+    assert page.tags.isdisjoint({"img", "i"})
+    assert page.html.count("<script") == page.html.count("</script") == 1  # our own
     if path != "/batch/rerun":
         assert HOSTILE["image"] in page.text
         assert "{{ 7 * 7 }}" in page.text
-    assert "javascript:" not in page.html
 
 
 def test_rows_that_did_not_succeed_are_each_on_one_page(app: App, visiting: Visitor) -> None:
@@ -250,13 +247,14 @@ def test_one_row_with_its_output(app: App, visiting: Visitor) -> None:
     put(app, record, 5, output_s3_uri=kept_in_s3(app, "outputs/5", gzip.compress(b'["' + b"0" * 9_000_000 + b'"]')))
     put(app, record, 6)
     put(app, record, 7, "FAILED")
+    put(app, record, 8, ttl=1)  # past its time, and not deleted yet
     whole = json.dumps(answer, indent=2)
     said = {
         1: ["Row 1", "SUCCESS", "3, the last in run 2", "direct", " ".join(whole.split()), "text 1", "12 ms"],
         2: [" ".join(whole.split())],
         3: ["was stored at s3://", "cannot be read there any more"],
         4: ["The stored output is damaged."],
-        5: ["Cut at 200,000 characters."],
+        5: ['["0000', "Cut at 200,000 characters."],  # not unpacked to its end
         6: ["It is not stored"],
         7: ["Quota", "the model is out of quota"],
         8: ["This row has no result yet."],
@@ -292,7 +290,7 @@ def test_a_row_of_a_plain_event_has_an_id_of_its_own(app: App, visiting: Visitor
     assert "Row row/é #1 FAILED" in visiting.read("/batch/row", **query).text
 
 
-def test_a_rerun_is_shown_before_it_is_ordered(app: App, visiting: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rerun_is_shown_before_it_is_ordered(app: App, visiting: Visitor) -> None:
     record = ended(app, ["SUCCESS", "FAILED", "FAILED", "TIMEOUT"])
     page = visiting.read("/batch/rerun", id=record.batch_id)
     assert "Run 3 rows again, for about $0.00" in page.text
@@ -382,7 +380,6 @@ def until(visiting: Visitor, batch_id: str, text: str) -> Page:
 def test_the_csv_is_made_again_meanwhile(app: App, visiting: Visitor, aggregator: Any, fails: Exception | None) -> None:
     record = ended(app, ["SUCCESS", "FAILED"])
     aggregator.fails = fails
-    aggregator.asked.clear()
     assert visiting.post("/batch/csv/again", id=record.batch_id).status_code == 303
     page = until(visiting, record.batch_id, "The CSV is being made again.")
     assert "data-again" in page.html
@@ -442,8 +439,9 @@ def test_a_batch_whose_results_have_expired(app: App, visiting: Visitor) -> None
         assert answer.status_code == 409
         assert "have expired" in answer.text
     for path in ("/batch/rerun/start", "/batch/csv/again"):
-        assert visiting.post(path, id=record.batch_id).status_code in (303, 409)
-    assert visiting.orders.going() == []
+        refused = visiting.post(path, id=record.batch_id)
+        assert (refused.status_code, "have expired" in refused.text) == (409, True)
+    assert visiting.orders.of(record) is None
 
 
 def test_commands_name_the_stack(app: App, visiting: Visitor) -> None:
