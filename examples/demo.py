@@ -48,7 +48,7 @@ def main() -> None:
     say("1. 3,708 product reviews, each through the tool `sentiment`")
     reviews, mapping = "examples/product_reviews.csv", "examples/mappings/sentiment.yaml"
     first = str(RESULTS / "reviews.csv")
-    show("run", reviews, "--target", "sentiment", "--mapping", mapping, "-o", first)
+    show("run", reviews, "--target", "sentiment", "--mapping", mapping, "-o", first, "--yes")
 
     say("2. The CSV again, from the results kept in DynamoDB: nothing is called a second time")
     again = RESULTS / "reviews-again.csv"
@@ -64,6 +64,11 @@ def main() -> None:
     show("run", *mixed, "-o", str(RESULTS / "mixed.csv"), good=(1,))
     say("Those rows, found through the status index")
     show("failed", "last")
+
+    say("4. Only those rows again, with a mapping that leaves out what made them fail; one CSV has everything")
+    mended = "examples/mappings/mixed_fates_mended.yaml"
+    show("rerun", "last", "--mapping", mended, "-o", str(RESULTS / "mixed.csv"), good=(1,))
+    show("report", "last", "-o", str(RESULTS / "report.html"))
 
     say(f"Done in {time.monotonic() - began:.0f} s. The results are in {RESULTS}/; the embedded stack goes on running:")
     print("  .venv/bin/batch-processor batches       what has been run")  # noqa: T201

@@ -165,4 +165,10 @@ def test_a_run_that_is_under_way_is_not_run_again(deployed: Any) -> None:
     for one in eventually(ended, 60):
         assert one["status"] == "SUCCEEDED" or one["error"] == "BatchRunning", one
     assert calls(deployed, "twice") == {"a": 2, "b": 2}
+    gone = stack.app.stepfunctions.start_execution(
+        stateMachineArn=stack.state_machine_arn, name="twice-none", input=json.dumps({"rerun_of": "echo#none"})
+    )["executionArn"]
+    describe = stack.app.stepfunctions.describe_execution
+    eventually(lambda: describe(executionArn=gone)["status"] == "FAILED", 30)
+    assert "there is no batch" in describe(executionArn=gone)["cause"]
     assert present(deployed.json("status", batch)["counts"]) == {"SUCCESS": 2}
