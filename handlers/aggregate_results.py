@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.batches import aggregate, close_ended
+from service.batches import abandon, aggregate, close_ended
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`event`: the state of the machine, a plain batch_id with output_bucket and output_key, or EventBridge's event."""
+    """`event`: the state of the machine, one with the failure of its CSV, a plain batch_id, or EventBridge's event."""
     app = from_environment()
     if event.get("source") == "aws.states":
         return close_ended(app, event)
+    if "failure" in event:
+        return abandon(app, event)
     return aggregate(app, event, context.get_remaining_time_in_millis)

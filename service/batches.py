@@ -32,6 +32,7 @@ __all__ = [
     "BatchExpired",
     "BatchRunning",
     "NotFound",
+    "abandon",
     "aggregate",
     "close_ended",
     "close_record",
@@ -62,12 +63,27 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     if own:
         app.records.update_open(identifier, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
         record = app.records.get(identifier)
-    continuation = ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
-    export = Export(app, identifier, record, bucket, key, csv, continuation)
+    export = Export(app, identifier, record, bucket, key, csv, _continuation(event))
     more = export.run(remaining_ms)
     if more is not None:
         return {"batch_id": identifier, "continuation": more}
     return _close(app, identifier, record, export, f"s3://{bucket}/{key}")
+
+
+def _continuation(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier turn left to be gone on with."""
+    return ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
+
+
+def abandon(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Aborts the upload of a CSV that cannot be made; `event` is the machine's state with the last turn's result."""
+    identifier: str = event["batch"]["batch_id"]
+    record, continuation = app.records.get(identifier), _continuation(event)
+    if continuation is not None:
+        csv = {**(record.csv or {}), **_present(event.get("csv"))}
+        bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
+        Export(app, identifier, record, bucket, key, csv, continuation).abort()
+    return {"batch_id": identifier, "aborted": continuation is not None}
 
 
 def _check_plain(event: Mapping[str, Any]) -> None:

@@ -77,8 +77,12 @@ class Export:
         try:
             return self._run(remaining_ms)
         except BaseException:
-            self._upload.abort()
+            self.abort()
             raise
+
+    def abort(self) -> None:
+        """Leaves nothing of what was written behind."""
+        self._upload.abort()
 
     def _run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
         lines = self._lines(remaining_ms)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import make_tool, prepared, role
 from made_reports import HOSTILE
+from selenium.common.exceptions import (
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from waitress import wasyncore
 from waitress.server import create_server
 
@@ -63,9 +69,11 @@ class View:
         return self.chromium.find_element(By.TAG_NAME, "body").text
 
     def press(self, said: str) -> None:
-        """Presses the button, or follows the link, of these words."""
+        """Presses the button, or follows the link, of these words; the page may put another in its place meanwhile."""
         path = f"//a[normalize-space()={said!r}] | //button[normalize-space()={said!r}]"
-        self.chromium.find_element(By.XPATH, path).click()
+        missed = (ElementNotInteractableException, NoSuchElementException, StaleElementReferenceException)
+        waiting = WebDriverWait(self.chromium, 30, poll_frequency=0.1, ignored_exceptions=missed)
+        waiting.until(lambda driver: driver.find_element(By.XPATH, path).click() is None)
 
     def until(self, text: str) -> None:
         """Waits until the page says something; it may be replaced meanwhile."""

@@ -16,6 +16,7 @@ import pytest
 from deployed import PROBE_ARN, eventually
 
 from service.local import CHECKOUT, STACK
+from service.models import Result
 
 EXAMPLES = CHECKOUT / "examples"
 RESULT_KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
@@ -352,6 +353,18 @@ def test_an_aborted_execution_closes_the_record(deployed: Any) -> None:
     assert running.returncode == 1
     assert record.error.as_dict()["type"] == "ABORTED"
     assert sum(record.counts.values()) == 12
+
+
+def test_a_csv_that_cannot_be_made_ends_the_batch_as_an_error(deployed: Any) -> None:
+    running = slow_batch(deployed, "foreign")
+    batch = deployed.json("status", "last")["batch_id"]
+    deployed.stack.app.store.put(Result(batch, "row_of_something_else", "SUCCESS", {}))
+    (deployed.folder / "probe" / "foreign" / "go").touch()
+    printed, messages = running.communicate(timeout=200)
+    assert (running.returncode, printed) == (3, "")
+    assert "something else has written results under this batch's id" in messages
+    known = deployed.json("status", batch)
+    assert (known["status"], known["csv_location"], known["counts"]["SUCCESS"]) == ("INCOMPLETE", None, 12)
 
 
 def _closed(stack: Any, batch_id: str) -> Any:

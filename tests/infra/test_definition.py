@@ -319,10 +319,12 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
     """An error's Cause may have 32,768 characters. Beside a large state it would end the execution with
     States.DataLimitExceeded, which no Catch meets any more. So what only ends takes the error alone (a Fail) or
     nothing of it (a Pass); only what needs both keeps both."""
-    keeps_both = {"HandleToolFailure", "HandleAgentFailure", "AggregateResults"}
+    keeps_both = {"HandleToolFailure", "HandleAgentFailure", "AggregateResults", "AbandonUpload"}
     for catcher in STATES[name]["Catch"]:
         following = catcher["Next"]
-        if STATES[following]["Type"] == "Fail":
+        if following == "AggregationFailed":
+            assert catcher["ResultPath"] is None, "why there is no CSV stays the error"
+        elif STATES[following]["Type"] == "Fail":
             assert "ResultPath" not in catcher, "the default: the error takes the place of the state"
         elif STATES[following]["Type"] == "Pass":
             assert catcher["ResultPath"] is None
@@ -331,9 +333,19 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
             assert catcher["ResultPath"] in ("$.failure", "$.map_failure")
 
 
-@pytest.mark.parametrize("name", ["BatchRefused", "ChunkLost", "AggregationFailed"])
-def test_a_fail_state_passes_the_caught_error_on(name: str) -> None:
-    assert (STATES[name]["ErrorPath"], STATES[name]["CausePath"]) == ("$.Error", "$.Cause")
+@pytest.mark.parametrize(
+    ("name", "place"), [("BatchRefused", "$"), ("ChunkLost", "$"), ("AggregationFailed", "$.failure")]
+)
+def test_a_fail_state_passes_the_caught_error_on(name: str, place: str) -> None:
+    assert (STATES[name]["ErrorPath"], STATES[name]["CausePath"]) == (f"{place}.Error", f"{place}.Cause")
+
+
+def test_a_csv_that_cannot_be_made_leaves_no_upload() -> None:
+    for catcher in STATES["AggregateResults"]["Catch"]:
+        assert (catcher["Next"], catcher["ResultPath"]) == ("AbandonUpload", "$.failure")
+    abandon = STATES["AbandonUpload"]
+    assert abandon["Parameters"]["Payload.$"] == "$"  # with the continuation, and `failure`, by which it is known
+    assert (abandon["ResultPath"], abandon["Next"]) == (None, "AggregationFailed")
 
 
 def test_the_parent_does_not_grow_with_its_children() -> None:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from handlers import aggregate_results
 from service import objects, source
 from service.errors import BatchProcessorError, BatchRefused, SourceChanged
 from service.export import ENOUGH_TIME, Export
@@ -443,6 +444,28 @@ def test_a_failed_turn_leaves_nothing_and_its_repetition_begins_anew(app: App) -
     assert more is None
     assert made(app) == expected
     assert making.tally.rows == 60
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("turns", [0, 1])
+def test_what_a_csv_that_cannot_be_made_has_sent_is_forgotten(app: App, turns: int) -> None:
+    record = mixed(app, output_bucket=app.settings.data_bucket, output_key=KEY, csv={}, status="AGGREGATING")
+    event: dict[str, Any] = {"batch": {"batch_id": record.batch_id}, "failure": {"Error": "E", "Cause": "c"}}
+    if turns:
+        _, state = export(app, record, LITTLE)
+        event["aggregation"] = {"result": {"continuation": json.loads(json.dumps(state))}}
+        assert len(uploads(app)) == 1
+    told = handler_of(app, event)
+    assert told == {"batch_id": record.batch_id, "aborted": bool(turns)}
+    assert nothing_left(app)
+    assert handler_of(app, event) == told  # a retried function
+
+
+def handler_of(app: App, event: dict[str, Any]) -> dict[str, Any]:
+    """What the function answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregate_results, "from_environment", lambda: app)
+        return aggregate_results.handler(event, None)
 
 
 def fail(*_: Any, **__: Any) -> None:
