@@ -103,8 +103,10 @@ def view(app: App, chromium: Chrome) -> Iterator[View]:
     thread = threading.Thread(target=served.run)
     thread.start()
     chromium.get_log("browser")
+    opened = View(chromium, gate.address(gate.token))
+    opened.screen(width=1280, dark=False)  # the browser is of all tests: the one before may have looked at paper
     try:
-        yield View(chromium, gate.address(gate.token))
+        yield opened
     finally:
         chromium.get("about:blank")
         served.trigger.pull_trigger(lambda: wasyncore.close_all(channels))
