@@ -121,10 +121,7 @@ class App:
     def _bind(self) -> None:
         from service import table  # noqa: PLC0415
 
-        table.bind(self.settings, self.session, self.endpoint_url)
-        for model in (table.ResultItem, table.BatchItem, table.TargetItem):
-            # PynamoDB would make a session and a client for each model, which takes longer than all else at a start.
-            model._get_connection().connection._client = self.dynamodb  # noqa: SLF001 - it takes none from outside
+        table.bind(self.settings, self.dynamodb)
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from service.models import (
     error_of,
     now_iso,
     outcome,
+    results_key,
     target_name,
 )
 from service.permissions import check_output
@@ -119,8 +120,7 @@ def _location(
     if record is not None:
         bucket, key = bucket or record.output_bucket, key or renamed(record.output_key, form)
     bucket = bucket or app.settings.data_bucket
-    tool, _, execution = identifier.partition("#")
-    key = key or f"results/{tool}/{execution or 'plain'}{SUFFIXES[form]}"
+    key = key or results_key(identifier, SUFFIXES[form])
     check_format(form, key)
     for written in keys_written(key, form):
         check_output(app.settings, bucket, written)

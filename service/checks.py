@@ -12,7 +12,7 @@ from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
 from service.mapping import compile_input_mapping
-from service.models import split_s3_uri
+from service.models import batch_id, results_key, split_s3_uri
 from service.output_mapping import compile_output_mapping
 from service.permissions import check_output, check_source
 from service.rows import wire_bytes
@@ -145,7 +145,7 @@ def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[A
 
 def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:
     bucket = parsed.output_bucket or app.settings.data_bucket
-    key = parsed.output_key or f"results/{parsed.target.name}/{execution_name}{SUFFIXES[parsed.csv.format]}"
+    key = parsed.output_key or results_key(batch_id(parsed.target.name, execution_name), SUFFIXES[parsed.csv.format])
     for written in keys_written(key, parsed.csv.format):
         check_output(app.settings, bucket, written)
     if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):

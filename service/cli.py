@@ -32,7 +32,7 @@ from service.models import OPEN
 from service.table import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 USAGE, COULD_NOT_RUN = 2, 3
@@ -142,11 +142,7 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
     """List batches, the newest first."""
     stack = open_stack(stack_name)
     entries = (standing.listed(record) for record in islice(stack.app.records.newest(), limit))
-    if as_json:
-        for entry in entries:
-            display.print_json(entry)
-    else:
-        display.batch_table(entries)
+    display.entries(entries, display.batch_table, as_json=as_json)
     return 0
 
 
@@ -194,26 +190,13 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
     if aside := [key for key in remap.LEFT_ASIDE if given.get(key)]:
         display.tell(f"left aside, since no row is run: {', '.join(aside)}")
     try:
-        tally = remap.remap(stack.app, order, _tenths(int(order.record.row_count or 0)))
+        tally = remap.remap(stack.app, order, display.tenths("read again", int(order.record.row_count or 0)))
     except (KeyboardInterrupt, BotoCoreError, ClientError):
         display.tell("Not complete: some results have new fields, others their old ones. The same command finishes it.")
         raise
     _tell_fates(tally.counts, tally.row_ids)
     code = cli_results.csv_again(stack, order.record, output, raw_cells=raw_cells, as_json=as_json)
     return code or int(tally.counts[remap.Fate.OVERTAKEN] > 0)
-
-
-def _tenths(total: int) -> Callable[[int], None]:
-    """Says on stderr how many rows are read again, at every tenth of them."""
-    told = 0
-
-    def show(done: int) -> None:
-        nonlocal told
-        if done * 10 // max(1, total) > told:
-            told = done * 10 // max(1, total)
-            display.tell(f"read again {done:,} of {display.rows_text(total)}")
-
-    return show
 
 
 def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> None:

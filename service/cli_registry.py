@@ -107,10 +107,7 @@ def schema_register(file: Path, target: str | None, stack_name: str | None, *, a
         display.tell(f"the schema says it is of {said[0]!r}; registered for {target!r} as --target says")
     output_schema = target_files.registrable(document, name, KIND_OF_TYPE.get(before.tool_type))
     after = registry.amend(name, {"output_schema": output_schema})
-    if as_json:
-        display.print_json(_registered(before, after))
-    else:
-        _tell_registered(before, after)
+    _show_registered(before, after, as_json=as_json)
     return 0
 
 
@@ -131,11 +128,7 @@ def schema_list(target: str | None, stack_name: str | None, *, as_json: bool) ->
         _found(registry, target)
         found = registry.versions(target)
     entries = map(_schema_entry, found)
-    if as_json:
-        for entry in entries:
-            display.print_json(entry)
-    else:
-        display.schema_table(entries)
+    display.entries(entries, display.schema_table, as_json=as_json)
     return 0
 
 
@@ -224,10 +217,7 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     for target in targets:
         before = registry.find(target["tool_name"])
         after = registry.amend(target["tool_name"], target)
-        if as_json:
-            display.print_json(_registered(before, after))
-        else:
-            _tell_registered(before, after)
+        _show_registered(before, after, as_json=as_json)
     return 0
 
 
@@ -240,11 +230,7 @@ def tool_list(stack_name: str | None, *, as_json: bool) -> int:
     batch-processor tool list
     """  # noqa: D301
     targets = [_attributes(target) for target in open_stack(stack_name).app.registry.targets()]
-    if as_json:
-        for target in targets:
-            display.print_json(target)
-    else:
-        display.target_table(targets)
+    display.entries(targets, display.target_table, as_json=as_json)
     return 0
 
 
@@ -290,12 +276,11 @@ def _show(target: RegisteredTarget, value: Any, *, as_json: bool) -> None:
     click.echo(schemas.to_yaml(value), nl=False)
 
 
-def _registered(before: RegisteredTarget | None, after: RegisteredTarget) -> dict[str, Any]:
+def _show_registered(before: RegisteredTarget | None, after: RegisteredTarget, *, as_json: bool) -> None:
+    """Whether there is a new version, and which is the newest now."""
     new = before is None or before.version != after.version
-    return {"tool_name": after.tool_name, "version": after.version, "new_version": new}
-
-
-def _tell_registered(before: RegisteredTarget | None, after: RegisteredTarget) -> None:
-    new = _registered(before, after)["new_version"]
+    if as_json:
+        display.print_json({"tool_name": after.tool_name, "version": after.version, "new_version": new})
+        return
     said = "registered" if new else "nothing differs from"
     click.echo(f"{after.tool_name}: {said} version {after.version}")

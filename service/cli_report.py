@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import client, display, spending, stacks, standing
+from service import client, display, stacks, standing
 from service.cli_common import common, examples, open_stack
 from service.cli_complete import batch_argument
 from service.errors import BatchRefused, Problem
@@ -17,8 +17,6 @@ from service.progress import BatchExpired
 from service.wire import ATTRIBUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.report import Findings
 
 _MANY = 20_000  # rows from which on it is told how far the reading is
@@ -40,13 +38,12 @@ def report(batch: str, output: Path | None, stack_name: str | None, *, as_json: 
 
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    known = standing.status_of(stack, record)
+    known, cost = standing.status_and_cost(stack, record)
     if known["status"] == "EXPIRED":
         last = known["csv_location"] or "none was made"
         raise BatchExpired(f"the results of batch {known['batch_id']} have expired; its last CSV: {last}")
     plan = stack.app.plans.load(record.batch_id, record.plan_hash) if record.plan_hash else None
     found = _read(stack, known)
-    cost = spending.so_far(stack.app, record)
     known["cost"] = None if cost is None else {**cost.to_json(), "lines": cost.explain()}
     made = document(found, known, plan, now_iso())
     if as_json:
@@ -61,22 +58,10 @@ def _read(stack: stacks.Stack, known: dict[str, Any]) -> Findings:
 
     if not known["row_count"]:
         return Findings()
-    names = (*ATTRIBUTES, *NAMES_BESIDE)
-    pages = stack.app.reader.pages(known["batch_id"], last_row=known["row_count"], names=names)
-    return read(pages, _tenths(known["row_count"]))
-
-
-def _tenths(total: int) -> Callable[[int], None]:
-    """Says on stderr how many results of a large batch are read, at every tenth of them."""
-    told = 0
-
-    def tell(rows: int) -> None:
-        nonlocal told
-        if total >= _MANY and rows * 10 // total > told:
-            told = rows * 10 // total
-            display.tell(f"read {rows:,} of {display.rows_text(total)}")
-
-    return tell
+    names, total = (*ATTRIBUTES, *NAMES_BESIDE), known["row_count"]
+    show = display.tenths("read", total) if total >= _MANY else lambda _: None
+    pages = stack.app.reader.pages(known["batch_id"], last_row=total, names=names)
+    return read(pages, show)
 
 
 def _write(path: Path, made: dict[str, Any], found: Findings, stack_name: str | None) -> None:

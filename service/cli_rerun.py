@@ -79,7 +79,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     elif output:
         given |= {
             "output_bucket": stack.app.settings.data_bucket,
-            "output_key": client.results_key(record.batch_id, destination),
+            "output_key": client.key_for(record.batch_id, destination),
         }
     execution_arn = client.start_rerun(stack, {**given, "rerun_of": {"batch_id": record.batch_id, **which}})
     result = cli_results.followed(stack, record.batch_id, execution_arn)

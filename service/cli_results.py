@@ -104,7 +104,7 @@ def csv_again(stack: stacks.Stack, record: Any, output: str | None, *, raw_cells
     place = s3_place(destination)
     csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
     csv["format"] = format_of(destination) or (record.csv or {}).get("format")
-    own = (stack.app.settings.data_bucket, client.results_key(record.batch_id, destination))
+    own = (stack.app.settings.data_bucket, client.key_for(record.batch_id, destination))
     result = client.aggregate(stack, record.batch_id, place or own, csv)
     saved = destination if place else download(stack, result, Path(destination))
     report(result, saved, as_json=as_json)

@@ -14,7 +14,7 @@ from service import batches, standing
 from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.failures import json_object
-from service.models import BatchStatus, parse_iso, split_s3_uri, target_name
+from service.models import BatchStatus, parse_iso, results_key, split_s3_uri, target_name
 from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ def upload(stack: Stack, path: Path) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def results_key(batch_id: str, destination: str) -> str:
+def key_for(batch_id: str, destination: str) -> str:
     """Where in the stack's bucket the results for a local file are made: the file's name says their form."""
-    tool, _, execution = batch_id.partition("#")
-    return f"results/{tool}/{execution}{suffix_of(destination) or SUFFIXES['csv']}"
+    return results_key(batch_id, suffix_of(destination) or SUFFIXES["csv"])
 
 
 def as_named(given: dict[str, Any], destination: str) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def start(stack: Stack, given: dict[str, Any], destination: str) -> tuple[str, s
     """Starts a batch; returns its id and the execution's ARN."""
     name = _execution_name()
     batch_id = f"{target_name(given['target'])}#{name}"
-    given.setdefault("output_key", results_key(batch_id, destination))
+    given.setdefault("output_key", key_for(batch_id, destination))
     return batch_id, _start(stack, name, given)
 
 

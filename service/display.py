@@ -17,7 +17,7 @@ from service.cost import money
 from service.models import OPEN, RowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _STYLES = {"SUCCEEDED": "green", "PARTIAL": "yellow", "INCOMPLETE": "yellow", "FAILED": "red", "EXPIRED": "dim"}
 _CELL = 60
@@ -39,6 +39,15 @@ def _table_console() -> Console:
 
 def _print_table(table: Table) -> None:
     _table_console().print(table)
+
+
+def entries(listed: Iterable[Any], table: Callable[[Iterable[Any]], None], *, as_json: bool) -> None:
+    """A list as a table, or as JSON lines."""
+    if not as_json:
+        table(listed)
+        return
+    for entry in listed:
+        print_json(entry)
 
 
 def stderr() -> Console:
@@ -72,6 +81,19 @@ def seconds(value: float | None) -> str:
 def rows_text(count: int) -> str:
     """`1 row`, `3,708 rows`."""
     return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def tenths(words: str, total: int) -> Callable[[int], None]:
+    """Says on stderr how many rows of so many are done, at every tenth of them."""
+    told = 0
+
+    def show(done: int) -> None:
+        nonlocal told
+        if done * 10 // max(1, total) > told:
+            told = done * 10 // max(1, total)
+            tell(f"{words} {done:,} of {rows_text(total)}")
+
+    return show
 
 
 def rate(value: float) -> str:
@@ -167,7 +189,7 @@ def batch_table(entries: Iterable[dict[str, Any]]) -> None:
             "" if entry["row_count"] is None else f"{entry['row_count']:,}",
             "" if bad is None else f"{bad:,}",
             (entry["started_at"] or "")[:19].replace("T", " "),
-            escape(_source(entry["source_uri"] or "")),
+            escape(source_name(entry["source_uri"] or "")),
         )
     _print_table(table)
 
@@ -282,7 +304,7 @@ class Watch:
         return ", ".join(words)
 
 
-def _source(uri: str) -> str:
+def source_name(uri: str) -> str:
     """A file's name where it was uploaded, else the whole URI."""
     return uri.rpartition("/")[2] if "/uploads/" in uri else uri
 

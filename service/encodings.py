@@ -10,12 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchProcessorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 LONGEST_FIELD = 16 * 1024 * 1024  # characters of one cell; Python's own limit of 131,072 is below what people store
 LONGEST_LINE = 4 * LONGEST_FIELD
@@ -50,6 +50,11 @@ class SourceFormat:
     encoding: str
     delimiter: str
     bom_bytes: int
+
+    @classmethod
+    def of(cls, src: Mapping[str, Any]) -> SourceFormat:
+        """The format that a plan or a record names."""
+        return cls(src["encoding"], src["delimiter"], int(src["bom_bytes"]))
 
 
 class SourceFault(BatchProcessorError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service import source
 from service.conversions import RowNotMapped
@@ -41,6 +41,18 @@ def concurrency(most: int) -> tuple[int, int]:
 def chunk_rows(max_attempts: int) -> int:
     """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
     return max(1, min(CHUNK_ROWS, _EVENTS // (_EVENTS_OF_ROW + _EVENTS_OF_CALL * max_attempts)))
+
+
+def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
+    """What a plan says of how its rows are run."""
+    return {
+        "inner": layout.inner,
+        "timeout_seconds": config.timeout_seconds,
+        "retry_policy": config.retry_policy.model_dump(),
+        "keep_output": config.keep_output,
+        "execution_config": config.model_dump(),
+        "stopping": stopping_rules(config),
+    }
 
 
 class Layout:

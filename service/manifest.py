@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service import source
 from service.models import batch_hash
@@ -29,6 +29,22 @@ def write_manifest(app: App, batch_id: str, run: int, chunks: list[Chunk]) -> st
     """Writes the chunks of a run in an order that spreads the rows in flight over all rows; returns the key."""
     dealt = (chunks[position] for position in source.dealt_order(len(chunks)))
     return _write(app, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
+
+
+def told(  # noqa: PLR0913 - what the state machine needs
+    batch_id: str, run: int, plan: str, manifest_key: str, *, outer: int, row_count: int, rows_to_run: int
+) -> dict[str, Any]:
+    """What PrepareBatch returns of a run."""
+    return {
+        "batch_id": batch_id,
+        "run": run,
+        "plan": plan,
+        "manifest_key": manifest_key,
+        "map_results_prefix": f"{prefix(batch_id)}/map/run-{run}",
+        "outer": outer,
+        "row_count": row_count,
+        "rows_to_run": rows_to_run,
+    }
 
 
 def _write(app: App, key: str, chunks: Iterable[Chunk]) -> str:

@@ -99,6 +99,12 @@ def batch_hash(identifier: str) -> str:
     return hashlib.sha256(identifier.encode()).hexdigest()[:20]
 
 
+def results_key(identifier: str, suffix: str) -> str:
+    """Where in the stack's bucket a batch's results are made; without a `#` it is no batch of ours."""
+    tool, _, execution = identifier.partition("#")
+    return f"results/{tool}/{execution or 'plain'}{suffix}"
+
+
 def call_name(identifier: str, number: int, run: int, attempt: int) -> str:
     """Name of an agent's execution for one attempt: at most 80 characters, the same when the attempt is repeated."""
     return f"{batch_hash(identifier)}-{number}-{run}-{attempt}"

@@ -35,6 +35,11 @@ class SourceObject:
     etag: str
     size: int
 
+    @classmethod
+    def of(cls, src: Mapping[str, Any]) -> SourceObject:
+        """The version that a plan or a record names."""
+        return cls(src["bucket"], src["key"], src["etag"], int(src["size"]))
+
     @property
     def uri(self) -> str:
         """`s3://bucket/key`."""

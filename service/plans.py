@@ -55,6 +55,14 @@ class Plans:
         plan: dict[str, Any] = json.loads(zlib.decompress(answer["Item"]["plan"]["B"]))
         return plan
 
+    def find(self, batch_id: str, digest: str | None) -> dict[str, Any] | None:
+        """The plan; None of a batch that never had one, or whose plan is not stored any more."""
+        try:
+            found: dict[str, Any] | None = self.load(batch_id, digest) if digest else None
+        except PlanMissing:
+            return None
+        return found
+
     def stopped(self, batch_id: str) -> bool:
         """Whether no further row of the batch is to be run."""
         answer = self._dynamodb.get_item(

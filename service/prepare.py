@@ -9,11 +9,10 @@ from service import rerun
 from service.batch_input import BatchInput, read_input
 from service.checks import Checked, check, output_mapping
 from service.errors import BatchProcessorError
-from service.layout import Layout
-from service.manifest import prefix, write_chunks, write_manifest
+from service.layout import Layout, run_by
+from service.manifest import told, write_chunks, write_manifest
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
-from service.source_rows import SourceRows
-from service.stopping import stopping_rules
+from service.source_rows import READ_BY, SourceRows
 from service.table import BatchItem
 
 if TYPE_CHECKING:
@@ -78,12 +77,7 @@ def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, 
         "output_columns": checked.output.columns,
         "columns": opened.columns,
         "source": {**asdict(opened.found), **asdict(opened.fmt)},
-        "inner": checked.layout.inner,
-        "timeout_seconds": config.timeout_seconds,
-        "retry_policy": config.retry_policy.model_dump(),
-        "keep_output": config.keep_output,
-        "execution_config": config.model_dump(),
-        "stopping": stopping_rules(config),
+        **run_by(config, checked.layout),
         "price_per_row_usd": target.price_per_row_usd,
         "profile": {
             "row_bytes": opened.found.size / max(1, checked.layout.row_count),
@@ -104,15 +98,7 @@ def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) ->
     values = {"chunks_key": chunks_key, "manifest_key": manifest_key, **counted, "plan_hash": digest}
     values["runs"] = [{**record.runs[0], "manifest_key": manifest_key}]
     _update_record(app, parsed, identifier, checked, values, plan)
-    return {
-        "batch_id": identifier,
-        "run": 1,
-        "plan": digest,
-        "manifest_key": manifest_key,
-        "map_results_prefix": f"{prefix(identifier)}/map/run-1",
-        "outer": layout.outer,
-        **counted,
-    }
+    return told(identifier, 1, digest, manifest_key, outer=layout.outer, **counted)
 
 
 def _to_run(app: App, plan: dict[str, Any], parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
@@ -135,7 +121,6 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
     plan: dict[str, Any],
 ) -> None:
     src, columns = plan["source"], checked.output.columns
-    named = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes")
     app.records.update(
         identifier,
         status=BatchStatus.RUNNING.value,
@@ -147,7 +132,7 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
         },
         source={
             "uri": parsed.csv_s3_uri,
-            **{name: src[name] for name in named},
+            **{name: src[name] for name in READ_BY},
             "columns": plan["columns"],
         },
         output_columns=None if columns is None else list(columns),

@@ -29,7 +29,6 @@ from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.objects import UNREADABLE
 from service.output_mapping import compile_output_mapping
-from service.plans import PlanMissing
 from service.progress import BatchRunning, check_ready
 from service.store import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
 
@@ -94,10 +93,7 @@ def check(app: App, record: BatchItem, given: Mapping[str, Any]) -> Remap:
     """
     record = batches.refreshed(app, record)
     _check_batch(record)
-    try:
-        plan = app.plans.load(record.batch_id, record.plan_hash) if record.plan_hash else None
-    except PlanMissing:
-        plan = None
+    plan = app.plans.find(record.batch_id, record.plan_hash)
     if plan is None:
         message = f"the plan of batch {record.batch_id} is not stored any more: it cannot be remapped"
         raise BatchRefused([Problem("batch_id", message)])

@@ -21,20 +21,18 @@ from service.checks import output_mapping
 from service.columns import check_format, keys_written, renamed
 from service.errors import BatchRefused, Problem, SourceChanged
 from service.input_schema import check_required, compile_input_schema
-from service.layout import Layout
-from service.manifest import prefix, write_manifest
+from service.layout import Layout, run_by
+from service.manifest import told, write_manifest
 from service.mapping import compile_input_mapping
 from service.models import OPEN, BatchStatus, now_iso, target_name
 from service.output_mapping import compile_output_mapping
 from service.permissions import check_output, check_source
-from service.plans import PlanMissing
 from service.progress import BatchExpired, BatchRunning, check_ready
 from service.selection import read_wanted, select
-from service.source_rows import SourceRows
-from service.stopping import stopping_rules
+from service.source_rows import READ_BY, SourceRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from service.app import App
     from service.batch_input import BatchInput
@@ -85,16 +83,8 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
         output_bucket=bucket,
         output_key=key,
     )
-    return {
-        "batch_id": identifier,
-        "run": run,
-        "plan": digest,
-        "manifest_key": manifest_key,
-        "map_results_prefix": f"{prefix(identifier)}/map/run-{run}",
-        "outer": order.layout.outer,
-        "row_count": int(record.row_count),
-        "rows_to_run": order.selection.count,
-    }
+    counted = {"row_count": int(record.row_count), "rows_to_run": order.selection.count}
+    return told(identifier, run, digest, manifest_key, outer=order.layout.outer, **counted)
 
 
 def preview(app: App, record: BatchItem, rerun_of: dict[str, Any]) -> tuple[dict[str, Any], Selection]:
@@ -138,12 +128,7 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
         "output_mapping": output_mapping(parsed, None)[0],
         "output_columns": output.columns,
         "source": {**plan["source"], **src},
-        "inner": layout.inner,
-        "timeout_seconds": config.timeout_seconds,
-        "retry_policy": config.retry_policy.model_dump(),
-        "keep_output": config.keep_output,
-        "execution_config": config.model_dump(),
-        "stopping": stopping_rules(config),
+        **run_by(config, layout),
     }
     return Order(record, parsed, plan, output, selection, layout, records)
 
@@ -163,11 +148,11 @@ def _check_state(record: BatchItem, mine: str | None) -> None:
 
 
 def _plan(app: App, record: BatchItem) -> dict[str, Any]:
-    try:
-        return app.plans.load(record.batch_id, record.plan_hash)
-    except PlanMissing:
+    plan = app.plans.find(record.batch_id, record.plan_hash)
+    if plan is None:
         message = f"the plan of batch {record.batch_id} is not stored any more: start a new batch"
-        raise BatchRefused([Problem("rerun_of", message)]) from None
+        raise BatchRefused([Problem("rerun_of", message)])
+    return plan
 
 
 def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> tuple[BatchInput, list[Problem]]:
@@ -245,21 +230,20 @@ def _rows(
         raise BatchRefused(Problem(one.path, f"{one.message}; {message}") for one in refused.problems) from refused
     if there.etag != src["etag"]:
         raise BatchRefused([Problem("csv_s3_uri", f"{there.uri} was replaced after the batch was prepared: {message}")])
-    named = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes")
-    groups = {before: _records(app, record, numbers) for before, numbers in selection.rows.items()}
-    return {name: src[name] for name in named}, groups
+    found = _source_rows(app, record) if selection.count else None
+    return {name: src[name] for name in READ_BY}, {
+        before: map(found.record, numbers) for before, numbers in selection.rows.items() if found is not None
+    }
 
 
-def _records(app: App, record: BatchItem, numbers: Iterable[int]) -> Iterator[Record]:
+def _source_rows(app: App, record: BatchItem) -> SourceRows:
     try:
-        rows = SourceRows(app, record.source, record.chunks_key)
+        return SourceRows(app, record.source, record.chunks_key)
     except ClientError as error:
         if error.response["Error"]["Code"] not in objects.UNREADABLE:
             raise
         message = f"the list of the batch's rows, {record.chunks_key}, is not kept any more: start a new batch"
         raise BatchRefused([Problem("rerun_of", message)]) from error
-    for number in numbers:
-        yield rows.record(number)
 
 
 def _chunks(order: Order) -> list[Chunk]:

@@ -113,9 +113,7 @@ def _map_rows(
 
 
 def _read(app: App, plan: dict[str, Any], chunk: source.Chunk) -> Any:
-    src = plan["source"]
-    found = objects.SourceObject(src["bucket"], src["key"], src["etag"], src["size"])
-    fmt = source.SourceFormat(src["encoding"], src["delimiter"], src["bom_bytes"])
+    found, fmt = objects.SourceObject.of(plan["source"]), source.SourceFormat.of(plan["source"])
     return source.read_chunk(lambda start, end: objects.read(app.s3, found, start, end), fmt, chunk)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from service.app import App
 
+READ_BY = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes")  # what tells how a source is read
 _WINDOW = 1 << 20  # bytes of the source read at once: rows that are wanted here and there share a request
 
 
@@ -23,8 +24,7 @@ class SourceRows:
 
     def __init__(self, app: App, src: Mapping[str, Any], chunks_key: str) -> None:
         self._s3 = app.s3
-        self._object = objects.SourceObject(src["bucket"], src["key"], src["etag"], int(src["size"]))
-        self._format = source.SourceFormat(src["encoding"], src["delimiter"], int(src["bom_bytes"]))
+        self._object, self._format = objects.SourceObject.of(src), source.SourceFormat.of(src)
         self._rows, self._starts, self._lines = array("q"), array("q"), array("q")  # of every span of every chunk
         body = self._s3.get_object(Bucket=app.settings.data_bucket, Key=chunks_key)["Body"]
         for line in body.iter_lines():

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from service import cost
 from service.models import RowStatus
-from service.plans import PlanMissing
 from service.stopping import cost_of, profile_of, target_cost_of
 
 if TYPE_CHECKING:
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
 
 def so_far(app: App, record: BatchItem) -> cost.Cost | None:
     """The cost of all runs of a batch; None of one that never had a plan, or has it no more."""
-    if not record.plan_hash:
-        return None
-    try:
-        plan = app.plans.load(record.batch_id, record.plan_hash)
-    except PlanMissing:
+    plan = app.plans.find(record.batch_id, record.plan_hash)
+    if plan is None:
         return None
     counts: dict[int, Counter[str]] = {int(run["run"]): Counter() for run in record.runs or []}
     chunks: Counter[int] = Counter()

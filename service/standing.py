@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from service import batches, spending
 from service.models import FAILURES, OPEN, BatchStatus
 from service.queries import plain
-from service.tally import EXAMPLES, GROUPS
+from service.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.cost import Cost
     from service.stacks import Stack
     from service.table import BatchItem
 
@@ -22,8 +23,13 @@ _LOOKED_AT = 500  # failures by which causes are told while a batch is under way
 
 def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
     """A batch in the shape of `status --json`."""
+    return status_and_cost(stack, record)[0]
+
+
+def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Cost | None]:
+    """The same, and its cost by parts: both are sums of the batch's chunk records."""
     record = batches.refreshed(stack.app, record)
-    known = batches.progress(stack.app, record)
+    progress = batches.progress(stack.app, record)
     status = BatchStatus.EXPIRED.value if batches.expired(record) else record.status
     errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors or []
     if record.error is not None and not errors:
@@ -32,13 +38,13 @@ def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
         errors = [{**group, "count": 0, "row_ids": []}]
     cost = spending.so_far(stack.app, record)
     expires = None if record.expires_at is None else datetime.fromtimestamp(int(record.expires_at), UTC)
-    return {
+    known = {
         "batch_id": record.batch_id,
         "status": status,
         "target": record.target,
         "source": {key: value for key, value in (record.source or {}).items() if key != "columns"},
         "row_count": None if record.row_count is None else int(record.row_count),
-        **known,
+        **progress,
         "errors": errors,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
@@ -49,6 +55,7 @@ def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
         "csv_location": record.csv_location,
         "next": _next(record, status),
     }
+    return known, cost
 
 
 def _next(record: BatchItem, status: str) -> list[str]:
@@ -98,12 +105,8 @@ class Causes:
 
 def causes_so_far(stack: Stack, batch_id: str) -> list[dict[str, Any]]:
     """Errors of the first failures that `status-index` has, grouped by cause, the commonest first."""
-    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    tally = Tally()
     for row in islice(stack.app.queries.failed(batch_id, at_most=_LOOKED_AT), _LOOKED_AT):
         error = row["error"] or {}
-        key = (row["status"], str(error.get("type", "")), str(error.get("message", "")))
-        empty = {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
-        group = groups.setdefault(key, empty)
-        group["count"] += 1
-        group["row_ids"] += [row["row_id"]] if group["count"] <= EXAMPLES else []
-    return sorted(groups.values(), key=lambda group: -group["count"])[:GROUPS]
+        tally.failure(row["status"], str(error.get("type", "")), str(error.get("message", "")), row["row_id"])
+    return tally.groups()

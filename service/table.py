@@ -126,7 +126,6 @@ class BatchItem(Model):
     error: MapAttribute[str, Any] = MapAttribute(null=True)
     execution_time_ms = NumberAttribute(null=True)
     rows = NumberAttribute(null=True)
-    not_run = NumberAttribute(null=True)
     first_row = NumberAttribute(null=True)
     plan = BinaryAttribute(null=True, legacy_encoding=False)
     ttl = NumberAttribute(null=True)
@@ -151,9 +150,12 @@ class TargetItem(Model):
     price_per_row_usd = NumberAttribute(null=True)
 
 
-def bind(settings: Settings, session: Any, endpoint_url: str | None) -> None:
-    """Points the models at one stack's tables; PynamoDB keeps one connection per model class (`Model._connection`)."""
-    credentials = session.get_credentials()
+def bind(settings: Settings, dynamodb: Any) -> None:
+    """Points the models at one stack's tables, through the client that everything else uses.
+
+    PynamoDB keeps one connection per model class, and would make a session and a client for each, which takes longer
+    than all else at a start.
+    """
     for model, name in (
         (ResultItem, settings.results_table),
         (BatchItem, settings.batches_table),
@@ -161,10 +163,5 @@ def bind(settings: Settings, session: Any, endpoint_url: str | None) -> None:
     ):
         meta: Any = model.Meta
         meta.table_name = name
-        meta.region = session.region_name
-        meta.host = endpoint_url
-        fixed = credentials.get_frozen_credentials() if credentials is not None and endpoint_url is not None else None
-        meta.aws_access_key_id = fixed.access_key if fixed else None
-        meta.aws_secret_access_key = fixed.secret_key if fixed else None
-        meta.aws_session_token = fixed.token if fixed else None
         model._connection = None  # noqa: SLF001 - how PynamoDB 6 forgets a table's old name
+        model._get_connection().connection._client = dynamodb  # noqa: SLF001 - it takes none from outside

@@ -53,7 +53,7 @@ class Tally:
         self._slowest_of(items)
         for item in items:
             if item.error is not None and (cause := cause_of(item)):
-                self._group(item.status.S, *cause, item.row_id.S)
+                self.failure(item.status.S, *cause, item.row_id.S)
 
     def _slowest_of(self, items: Sequence[Item[Any, Any]]) -> None:
         """Keeps the rows that took longest: of most pages none is looked at twice."""
@@ -75,9 +75,10 @@ class Tally:
             self.counts[entry.status] += 1
             missing = entry.status == RowStatus.MISSING
             why = "no result, though it should have one" if missing else "the batch was stopped early"
-            self._group(entry.status, entry.status, why, row_id(entry.number))
+            self.failure(entry.status, entry.status, why, row_id(entry.number))
 
-    def _group(self, status: str, error: str, message: str, identifier: str) -> None:
+    def failure(self, status: str, error: str, message: str, identifier: str) -> None:
+        """Groups a row by its cause, or by a wider one when there is no room left for it; its status is not counted."""
         key = (status, _cut(error, _TYPE), _cut(message, _MESSAGE))
         for wider in (key, (status, key[1], "other messages"), (status, "other errors", "other messages")):
             key = wider

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service import report_words
+from service import display, report_words
 from service.display import rate, rows_text
 from service.models import OPEN, BatchStatus, RowStatus, elapsed_ms, row_number
 from service.report import Findings, document, outcome
@@ -116,7 +116,7 @@ def commands(known: Mapping[str, Any], stack_name: str | None) -> list[tuple[str
 
 def source_name(uri: str | None) -> str:
     """A file's name where it was uploaded, else the whole URI."""
-    return (uri.rpartition("/")[2] if "/uploads/" in uri else uri) if uri else "–"
+    return display.source_name(uri) if uri else "–"
 
 
 def listed(entry: Mapping[str, Any]) -> dict[str, Any]:
