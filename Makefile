@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit docs bench clean
+.PHONY: help setup demo test lint types unit docs definition bench clean
 
 help: ## What can be made here
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ unit: setup
 
 docs: setup ## Write docs/commands.md again
 	@$(BIN)/python docs/make_commands.py
+
+definition: setup ## Write infra/batch_processor.asl.json again
+	@$(BIN)/python infra/make_definition.py
 
 bench: setup ## Extraction, aggregation, one row's result and cold starts against the textbook
 	@test -x build/awswrangler/bin/python || $(PYTHON) -m venv build/awswrangler

@@ -9,10 +9,17 @@ from service.batches import abandon, aggregate, close_ended
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`event`: the state of the machine, one with the failure of its CSV, a plain batch_id, or EventBridge's event."""
+    """Make the CSV, or close the record.
+
+    `event`: the machine's state with what it may write (`state`, `allowed`), after a failure of the CSV too; a plain
+    batch_id, or EventBridge's event.
+    """
     app = from_environment()
     if event.get("source") == "aws.states":
         return close_ended(app, event)
-    if "failure" in event:
-        return abandon(app, event)
-    return aggregate(app, event, context.get_remaining_time_in_millis)
+    if "state" not in event:
+        return aggregate(app, event, context.get_remaining_time_in_millis)
+    app, state = app.allowing(event["allowed"]), event["state"]
+    if "failure" in state:
+        return abandon(app, state)
+    return aggregate(app, state, context.get_remaining_time_in_millis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from service.cli_complete import batch_argument
 from service.cost import money
 from service.models import FAILURES, RowStatus
 from service.stopping import cost_of
+from service.workload import chunk_rows
 
 if TYPE_CHECKING:
     from service.selection import Selection
@@ -89,7 +91,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
 
 def _cost(plan: dict[str, Any], selection: Selection) -> float:
     """US dollars of a rerun in which every row succeeds at its first call; the target's own only if it has a price."""
-    chunks = max(1, -(-selection.count // 100))
+    chunks = math.ceil(selection.count / chunk_rows(plan["retry_policy"]["max_attempts"]))
     return cost_of(plan, {"SUCCESS": selection.count}, chunks).total_usd if selection.count else 0.0
 
 

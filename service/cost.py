@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "Durations", "Part", "Profile", "TargetCost", "estimate", "money", "per_row_usd", "spent", "total"]
 
-CHUNK_ROWS = 100  # of service/layout.py
 _CALL_FAILED = (RowStatus.FAILED, RowStatus.TIMEOUT)
 _UNSUCCESSFUL = (*_CALL_FAILED, RowStatus.INVALID_INPUT, RowStatus.EXTRACTION_FAILED)
 _MANY = 100_000  # rows over which pages, parts and chunks even out
@@ -130,8 +129,8 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that can happen to 
 ) -> Cost:
     """The cost of running so many rows, of which some fail, cannot be mapped, or give nothing to extract.
 
-    `chunks`: as they are laid out; without it, of 100 rows. `retries`: as of `spent`. Raises ValueError when more rows
-    go wrong than there are.
+    `chunks`: as they are laid out; without it, of as many rows as the attempts allow. `retries`: as of `spent`. Raises
+    ValueError when more rows go wrong than there are.
     """
     counts: dict[str, float] = {
         RowStatus.SUCCESS: rows - failures - invalid - unextracted,
@@ -141,7 +140,7 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that can happen to 
     }
     if min(counts.values()) < 0:
         raise ValueError(f"{failures:g} + {invalid:g} + {unextracted:g} of {rows:g} rows cannot go wrong")
-    laid_out = math.ceil(rows / CHUNK_ROWS) if chunks is None else chunks
+    laid_out = math.ceil(rows / (profile or Profile()).chunk_rows) if chunks is None else chunks
     return spent(counts, profile, target, chunks=laid_out, retries=retries)
 
 

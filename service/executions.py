@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from service.failures import TASK_TIMEOUT, Failure, describe_failure
-from service.models import elapsed_ms, now_iso
+from service.models import RowStatus, elapsed_ms, now_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.app import App
 
-_FIRST_WAIT, _LONGEST_WAIT = 30, 600  # seconds, doubled from the one to the other, until a running agent is looked at
+_FORBIDDEN = ("AccessDeniedException", "AccessDenied")
+# Seconds, doubled from the one to the other, until an agent at work is looked at again: an hour at the end, since each
+# look adds to the history of the chunk's execution.
+_FIRST_WAIT, _LONGEST_WAIT = 30, 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +43,30 @@ class Running:
 def find_out(
     app: App, plan: Mapping[str, Any], call: Mapping[str, Any], failure: Failure
 ) -> Finished | Running | Failure:
-    """How the attempt's execution ended; the failure as it was where there is no such execution.
+    """Look up how the attempt's execution ended; the failure stays as it was where there is no such execution.
 
-    One that outlived the call's time-out is stopped.
+    Every failure of an agent is looked up: its cause holds the execution's input beside the error, and Step Functions
+    cuts it at 32,768 characters, after which it is no JSON any more. An execution that outlived the call's time-out is
+    stopped.
     """
+    if failure.never_called or failure.throttled:
+        return failure
     arn = _execution_arn(plan["target_arn"], call["name"])
     try:
         execution = app.stepfunctions.describe_execution(executionArn=arn)
-    except app.stepfunctions.exceptions.ExecutionDoesNotExist:
+    except ClientError as error:
+        # Without the permission, what Step Functions said is all there is.
+        if error.response["Error"]["Code"] not in ("ExecutionDoesNotExist", *_FORBIDDEN):
+            raise
         return failure
     status, timed_out = execution["status"], failure.caught == TASK_TIMEOUT
-    if status == "RUNNING" and timed_out:
-        _stop(app, arn, plan["timeout_seconds"])
-        return failure
     if status == "RUNNING":
+        left = plan["timeout_seconds"] - (datetime.now(UTC) - execution["startDate"]).total_seconds()
+        if timed_out or left <= 0:
+            _stop(app, arn, plan["timeout_seconds"])
+            return failure if timed_out else _late(plan["timeout_seconds"])
         before = int(call.get("wait_seconds") or 0)
-        return Running(min(_LONGEST_WAIT, max(_FIRST_WAIT, 2 * before)))
+        return Running(min(_LONGEST_WAIT, max(_FIRST_WAIT, 2 * before), math.ceil(left)))
     if status == "ABORTED" and timed_out:
         return failure  # Step Functions stopped it for the time-out
     started_at, stopped_at = now_iso(execution["startDate"]), now_iso(execution["stopDate"])
@@ -63,6 +76,12 @@ def find_out(
     details.update({key.capitalize(): execution[key] for key in ("error", "cause") if key in execution})
     ended = describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
     return replace(ended, took_ms=elapsed_ms(started_at, stopped_at))
+
+
+def _late(seconds: int) -> Failure:
+    """Return the failure of an execution that was met at work after its time, not waited for by this call."""
+    message = f"it took longer than {seconds} s"
+    return Failure(TASK_TIMEOUT, message, RowStatus.TIMEOUT, TASK_TIMEOUT, seconds * 1000)
 
 
 def _execution_arn(machine_arn: str, name: str) -> str:
@@ -76,5 +95,5 @@ def _stop(app: App, arn: str, seconds: int) -> None:
         app.stepfunctions.stop_execution(executionArn=arn, error=TASK_TIMEOUT, cause=f"it took longer than {seconds} s")
     except ClientError as error:
         # Without the permission it goes on and costs what it costs; the row's fate does not depend on it.
-        if error.response["Error"]["Code"] not in ("AccessDeniedException", "AccessDenied", "ExecutionDoesNotExist"):
+        if error.response["Error"]["Code"] not in ("ExecutionDoesNotExist", *_FORBIDDEN):
             raise

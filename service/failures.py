@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,42 +14,82 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Names of errors, from the Step Functions guide "Handling errors in workflows"; the Lambda runtime's own time-out
-# is Sandbox.Timedout.
+# is Sandbox.Timedout, or Lambda.Unknown ("Handle Lambda service exceptions": time-outs and lack of memory).
 TASK_TIMEOUT = "States.Timeout"
 TOO_LARGE = "States.DataLimitExceeded"
-ALREADY_THERE = frozenset({"StepFunctions.ExecutionAlreadyExistsException", "ExecutionAlreadyExists"})
+OUTPUT_REFUSED = "OutputRefused"
 _TIMEOUTS = frozenset({TASK_TIMEOUT, "States.HeartbeatTimeout", "Sandbox.Timedout"})
+_TIMED_OUT = re.compile(r"Task timed out after ([0-9.]+) seconds")
+# An answer of AWS that has no error name of its own arrives as Lambda.AWSLambdaException or
+# StepFunctions.AWSStepFunctionsException; its code stands in the cause: "(Service: …; Error Code: …; Request ID: …)".
+_CODE = re.compile(r"\(Service: [^;)]*; Status Code: [0-9]*; Error Code: ([A-Za-z0-9.]+);")
+_SERVICES = ("Lambda.", "StepFunctions.")
 # The target was not called, and would not be the next time: it is not there, not allowed, or the call is malformed.
 # Throttling and faults of the services are not among them; a target's own errors have names without these prefixes.
+# Codes and names differ in the word Exception, which is left out here.
 _NEVER_CALLED = frozenset(
     {
-        "States.DataLimitExceeded",
         "States.IntrinsicFailure",
         "States.ParameterPathFailure",
         "States.Permissions",
         "States.ResultPathMatchFailure",
         "States.Runtime",
-        "Lambda.AccessDeniedException",
-        "Lambda.InvalidParameterValueException",
-        "Lambda.InvalidRequestContentException",
-        "Lambda.InvalidRuntimeException",
-        "Lambda.InvalidZipFileException",
-        "Lambda.KMSAccessDeniedException",
-        "Lambda.KMSDisabledException",
-        "Lambda.KMSInvalidStateException",
-        "Lambda.KMSNotFoundException",
-        "Lambda.RequestTooLargeException",
-        "Lambda.ResourceNotFoundException",
-        "Lambda.UnsupportedMediaTypeException",
-        "StepFunctions.AccessDeniedException",
-        "StepFunctions.InvalidArnException",
-        "StepFunctions.InvalidExecutionInputException",
-        "StepFunctions.InvalidNameException",
-        "StepFunctions.StateMachineDeletingException",
-        "StepFunctions.StateMachineDoesNotExistException",
-        "StepFunctions.ValidationException",
+        *(
+            f"{service}{name}"
+            for service in _SERVICES
+            for name in (
+                "AccessDenied",
+                "IncompleteSignature",
+                "InvalidClientTokenId",
+                "MissingAuthenticationToken",
+                "NotAuthorized",
+                "OptInRequired",
+                "UnrecognizedClient",
+                "Validation",
+                "ValidationError",
+            )
+        ),
+        "Lambda.InvalidParameterValue",
+        "Lambda.InvalidRequestContent",
+        "Lambda.InvalidRuntime",
+        "Lambda.InvalidZipFile",
+        "Lambda.KMSAccessDenied",
+        "Lambda.KMSDisabled",
+        "Lambda.KMSInvalidState",
+        "Lambda.KMSNotFound",
+        "Lambda.ModeNotSupported",
+        "Lambda.NoPublishedVersion",
+        "Lambda.RecursiveInvocation",
+        "Lambda.RequestTooLarge",
+        "Lambda.ResourceNotFound",
+        "Lambda.SerializedRequestEntityTooLarge",
+        "Lambda.UnsupportedMediaType",
+        "StepFunctions.InvalidArn",
+        "StepFunctions.InvalidExecutionInput",
+        "StepFunctions.InvalidName",
+        "StepFunctions.KmsAccessDenied",
+        "StepFunctions.KmsInvalidState",
+        "StepFunctions.StateMachineDeleting",
+        "StepFunctions.StateMachineDoesNotExist",
     }
 )
+# The target was not called because too much is asked of AWS at once.
+_THROTTLED = frozenset(
+    f"{service}{name}"
+    for service in _SERVICES
+    for name in (
+        "EC2Throttled",
+        "ExecutionLimitExceeded",
+        "KmsThrottling",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "Throttled",
+        "Throttling",
+        "TooManyRequests",
+    )
+)
+THROTTLE_WAITS = 4  # of one row, beside its attempts and the Retry of the state
+_THROTTLE_SECONDS = (15, 120)  # the first and the longest of these waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +102,48 @@ class Failure:
     caught: str
     took_ms: int | None = None
 
+    @property
+    def never_called(self) -> bool:
+        """Whether the target was not called, and never would be."""
+        return self._is_one_of(_NEVER_CALLED)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether AWS refused to call the target for now."""
+        return self._is_one_of(_THROTTLED)
+
+    def _is_one_of(self, names: frozenset[str]) -> bool:
+        # An agent that met such an error itself has failed of its own: what it says is another's name.
+        said = (self.caught, self.kind) if self.caught.startswith(_SERVICES) else (self.caught,)
+        return any(name.removesuffix("Exception") in names for name in said)
+
 
 def describe_failure(failure: Mapping[str, Any]) -> Failure:
-    """The failure of a Catch's Error and Cause.
+    """Read the failure out of a Catch's Error and Cause.
 
     A Lambda function's cause is JSON with errorType and errorMessage; that of a nested execution is the JSON of
-    DescribeExecution, with its own Error, Cause and Status.
+    DescribeExecution, with its own Error, Cause and Status; that of a service is a text with its error code.
     """
     caught = str(failure.get("Error") or "Unknown")
     cause = str(failure.get("Cause") or "")
     details = json_object(cause)
     if "ExecutionArn" in details:
         return _of_execution(details, caught)
+    if caught == "Lambda.Unknown" and (timed_out := _TIMED_OUT.search(cause)):
+        message = f"the function ran out of its own time, {timed_out[1]} s"
+        return Failure("Sandbox.Timedout", message, RowStatus.TIMEOUT, caught, round(float(timed_out[1]) * 1000))
     if "errorMessage" in details:
         kind = str(details.get("errorType") or caught)
         return Failure(kind, str(details["errorMessage"]) or "no message", _status(kind, caught), caught)
-    return Failure(caught, cause or "the target failed without a cause", _status(caught), caught)
+    kind = _named_by_code(caught, cause)
+    return Failure(kind, cause or "the target failed without a cause", _status(caught), caught)
+
+
+def _named_by_code(caught: str, cause: str) -> str:
+    """Name a service's error by the code in its cause; an error of anything else keeps its name."""
+    service = next((prefix for prefix in _SERVICES if caught.startswith(prefix)), None)
+    code = _CODE.search(cause) if service else None
+    return caught if code is None else f"{service}{code[1]}"
 
 
 def _of_execution(details: Mapping[str, Any], caught: str) -> Failure:
@@ -104,14 +171,14 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def may_retry(failure: Failure, retry_on: list[str] | None) -> bool:
-    """By default every failure of the target; with `retry_on`, those it names, by either name, as a Retry would.
+    """Tell whether a policy calls again: after any failure, or with `retry_on` those it names, as a Retry would.
 
-    An output that is too large would be as large again.
+    An output that is too large would be as large again, and a call that AWS refuses is no call of the target.
     """
-    if failure.caught == TOO_LARGE:
+    if failure.caught == TOO_LARGE or failure.never_called:
         return False
     if retry_on is None:
-        return failure.caught not in _NEVER_CALLED
+        return True
     if "States.ALL" in retry_on or ("States.TaskFailed" in retry_on and failure.caught != TASK_TIMEOUT):
         return True
     return failure.kind in retry_on or failure.caught in retry_on
@@ -121,3 +188,10 @@ def wait_seconds(policy: Mapping[str, Any], attempt: int) -> int:
     """Seconds before the next call: exponential with full jitter, at least 1 (a Wait takes whole seconds)."""
     ceiling = min(policy["max_seconds"], policy["initial_seconds"] * policy["backoff_rate"] ** (attempt - 1))
     return max(1, round(random.uniform(0, ceiling)))  # noqa: S311 - spreads load, keeps no secret
+
+
+def throttle_seconds(waits: int) -> int:
+    """Return the seconds before a throttled call is made again, after so many such waits: half a span to all of it."""
+    first, longest = _THROTTLE_SECONDS
+    span = min(longest, first * 2**waits)
+    return round(random.uniform(span / 2, span))  # noqa: S311

@@ -11,6 +11,7 @@ from service import source
 from service.conversions import RowNotMapped
 from service.rows import ROW_BYTES, travelling, wire_bytes
 from service.stopping import stopping_rules
+from service.workload import INNER, chunk_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,27 +21,14 @@ if TYPE_CHECKING:
     from service.source import Chunk, Record
     from service.targets import ResolvedTarget
 
-CHUNK_ROWS = 100
 WATCHED_ROWS = 20  # rows of a chunk when failures or cost may stop the batch: chunks under way are run to their end
 CHUNK_BYTES = 150_000  # of the 256 KiB that a state's payload may have: the results need room beside the rows
-INNER = 5  # rows in flight per chunk that concurrency is split into
-# A child execution's history holds 25,000 events (Step Functions quotas). Half of them are for what is planned,
-# the rest for Retry of throttling. A row takes its iteration and WriteResult; each call Invoke, HandleFailure, Choice
-# and Wait.
-_EVENTS = 12_500
-_EVENTS_OF_ROW = 7
-_EVENTS_OF_CALL = 15
 
 
 def concurrency(most: int) -> tuple[int, int]:
     """Chunks at once and rows at once in each: their product never exceeds `most`."""
     outer = math.ceil(most / INNER)
     return outer, most // outer
-
-
-def chunk_rows(max_attempts: int) -> int:
-    """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
-    return max(1, min(CHUNK_ROWS, _EVENTS // (_EVENTS_OF_ROW + _EVENTS_OF_CALL * max_attempts)))
 
 
 def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def check_target(settings: Settings, kind: str, arn: str) -> None:
 def check_source(settings: Settings, bucket: str, key: str) -> None:
     """Refuse an object that the stack's roles may not read."""
     patterns = settings.source_object_arns
-    if bucket != settings.data_bucket and not allowed(patterns, f"arn:aws:s3:::{bucket}/{key}"):
+    if bucket != settings.data_bucket and not allowed(patterns, f"arn:{settings.partition}:s3:::{bucket}/{key}"):
         message = f"this stack may not read s3://{bucket}/{key}: copy it to s3://{settings.data_bucket}/, or add it to"
         raise _refused("csv_s3_uri", message, "SourceObjectArns", patterns)
 
@@ -45,7 +45,7 @@ def check_output(settings: Settings, bucket: str, key: str) -> None:
         )
         raise BatchRefused([Problem("output_key", message)])
     if bucket != settings.data_bucket:
-        if not allowed(patterns, f"arn:aws:s3:::{bucket}/{key}"):
+        if not allowed(patterns, f"arn:{settings.partition}:s3:::{bucket}/{key}"):
             own = f"leave output_bucket out for its own bucket {settings.data_bucket}, or add it to"
             message = f"this stack may not write s3://{bucket}/{key}: {own}"
             raise _refused("output_bucket", message, "OutputObjectArns", patterns)

@@ -51,7 +51,6 @@ PRICES: Mapping[str, Price] = MappingProxyType(
         "backup_gb_months": Price("GB-month", 0.20, 1, "Amazon DynamoDB pricing, point-in-time recovery"),
         "s3_puts": Price("PUT", 0.005, 1000, f"{_S3}: PUT, COPY, POST, LIST"),
         "s3_gets": Price("GET", 0.0004, 1000, f"{_S3}: GET and all others"),
-        "log_gb": Price("GB", 0.50, 1, "Amazon CloudWatch pricing, logs, vended logs"),
         "traces": Price("trace", 5.0, 1e6, "AWS X-Ray pricing, traces recorded"),
     }
 )

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.workload import KEPT_IN_ITEM
+from service.workload import BESIDE_OUTPUT, KEPT_IN_ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,8 +46,6 @@ RUN_PUTS = 5  # two lists of chunks; the Map's manifest and its files of results
 RUN_GETS = 3  # HEAD and GET of the source, the Map's reading of the list
 PART = 8 << 20  # bytes of a CSV's part (service/objects.py)
 LINE_BYTES = 120  # of a CSV's line beside the row and the fields
-
-LOGGED_BYTES = 600  # of the event that a failed call leaves in the machine's log: level ERROR, without data
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +173,12 @@ def _objects(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("s3_puts", requests, 1, "CSV")
     yield Term("s3_gets", RUN_GETS, 1, "run")
     yield Term("s3_gets", 1, work.chunks, "chunks: their rows")
+    if profile.kind == "tool" and profile.row_bytes > BESIDE_OUTPUT:  # an agent's answer holds what it was given
+        yield Term("s3_gets", 1, work.answered + work.failed, "calls: rows too long to stand beside an output")
 
 
 def _watching(work: Work, _profile: Profile) -> Iterator[Term]:
-    """Functions log nothing for a row that goes well. At most one trace for an execution: the sampling keeps fewer."""
-    yield Term("log_gb", LOGGED_BYTES / 1e9, work.failed, "calls that failed")
+    """Nothing is logged for a row. At most one trace for an execution: the sampling keeps fewer."""
     yield Term("traces", 1, work.chunks + 1, "executions")
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from service.errors import BatchRefused, Problem
 from service.executions import Finished, Running, find_out
 from service.failures import (
-    ALREADY_THERE,
     TASK_TIMEOUT,
+    THROTTLE_WAITS,
     TOO_LARGE,
     Failure,
     describe_failure,
     may_retry,
+    throttle_seconds,
     wait_seconds,
 )
 from service.models import (
@@ -57,11 +58,11 @@ def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
 def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     """Extracts the fields of an output and stores the result: SUCCESS, or EXTRACTION_FAILED with why.
 
-    `event`: batch_id, run, plan, row_id, input_data, output, started_at and stopped_at (ISO 8601).
+    `event`: batch_id, run, plan, row_id, row (its cells or its place), output, started_at and stopped_at (ISO 8601).
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(event["output"])
-    result = _result(event, plan, RowStatus.SUCCESS if extraction.ok else RowStatus.EXTRACTION_FAILED)
+    result = _result(app, event, plan, RowStatus.SUCCESS if extraction.ok else RowStatus.EXTRACTION_FAILED)
     result.execution_time_ms = elapsed_ms(event.get("started_at"), event.get("stopped_at"))
     if extraction.ok:
         result.output_data = extraction.fields
@@ -73,18 +74,27 @@ def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     return _store(app, result, plan, event)
 
 
-def _result(event: Mapping[str, Any], plan: Mapping[str, Any], status: RowStatus) -> Result:
+def _result(app: App, event: Mapping[str, Any], plan: dict[str, Any], status: RowStatus) -> Result:
     run = int(event["run"])
     return Result(
         event["batch_id"],
         event["row_id"],
         status,
-        event["input_data"],
+        _row(app, plan, event["row"]),
         timestamp=now_iso(),
         attempts=int(event.get("attempts", run)),
         run=run,
         ttl=plan["ttl"],
     )
+
+
+def _row(app: App, plan: dict[str, Any], travelled: Any) -> dict[str, str]:
+    """Return the row of what travelled: its cells, or its place in the source, where it is read again."""
+    if isinstance(travelled, list):
+        return dict(zip(plan["columns"], travelled, strict=True))
+    from service.rows import row_at  # noqa: PLC0415 - rows that are short do without
+
+    return row_at(app, plan, travelled)
 
 
 def _keep_output(app: App, result: Result, output: Any) -> None:
@@ -125,10 +135,10 @@ def _without_fields(result: Result, size: int) -> dict[str, Any]:
 
 
 def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
-    """How long to wait for the next call, or the failure stored.
+    """Decide how long to wait for the next call, or store the failure.
 
-    `event`: batch_id, run, plan, row_id, input_data, call (attempt, name) and failure (Error, Cause).
-    Returns action (`retry` or `done`), attempt, name, wait_seconds, status.
+    `event`: batch_id, run, plan, row_id, row, call (attempt, name, waits) and failure (Error, Cause).
+    Returns action (`retry` or `done`), attempt, waits, name, wait_seconds, status.
 
     The call's name stands for one attempt, so a repeated InvokeAgent meets the execution it began: its output is
     fetched and no agent runs twice for one attempt. A new attempt has a new name, and is made only when the one before
@@ -136,29 +146,55 @@ def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     Lambda function cannot be stopped: a tool that outlived its time-out may still be at work beside the next attempt.
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
-    failure = describe_failure(event["failure"])
-    attempt, policy = int(event["call"]["attempt"]), plan["retry_policy"]
-    if plan["kind"] == "agent" and failure.caught in {TOO_LARGE, TASK_TIMEOUT, *ALREADY_THERE}:
-        met = find_out(app, plan, event["call"], failure)
+    failure, call = describe_failure(event["failure"]), event["call"]
+    if plan["kind"] == "agent":
+        met = find_out(app, plan, call, failure)
         if isinstance(met, Running):
-            return _decision("retry", attempt, event["call"]["name"], met.wait_seconds)
+            return _decision(call, "retry", met.wait_seconds)
         if isinstance(met, Finished):
-            stored = write_output(app, {**event, **asdict(met)})
-            return _decision("done", attempt, event["call"]["name"], 0, stored["status"])
+            return _decision(call, "done", status=write_output(app, {**event, **asdict(met)})["status"])
         failure = met
-    if (
-        attempt < policy["max_attempts"]
-        and may_retry(failure, policy["retry_on"])
-        and not app.plans.stopped(event["batch_id"])
-    ):
-        number = row_number(event["row_id"]) or 0
-        name = call_name(event["batch_id"], number, int(event["run"]), attempt + 1)
-        return _decision("retry", attempt + 1, name, wait_seconds(policy, attempt))
-    return _decision("done", attempt, event["call"]["name"], 0, _store_failure(app, event, plan, failure))
+    again = _again(app, plan, event, failure)
+    return again or _decision(call, "done", status=_store_failure(app, event, plan, failure))
 
 
-def _store_failure(app: App, event: Mapping[str, Any], plan: Mapping[str, Any], failure: Failure) -> str:
-    result = _result(event, plan, failure.status)
+def handle_refusal(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Decide what follows an output that WriteResult refused because another call may give a better one.
+
+    `event`: as of handle_failure, with refusal (Error, Cause) in the place of failure. Returns the row as it travels,
+    with the target's input made again and the decision as its call.
+    """
+    from service.rows import target_input_again  # noqa: PLC0415 - rows that are not called again do without
+
+    plan = app.plans.load(event["batch_id"], event["plan"])
+    failure = describe_failure(event["refusal"])
+    call = _again(app, plan, event, failure)
+    if call is None:
+        call = _decision(event["call"], "done", status=_store_failure(app, event, plan, failure))
+    given = target_input_again(app, event, _row(app, plan, event["row"])) if call["action"] == "retry" else None
+    return {"row_id": event["row_id"], "row": event["row"], "target_input": given, "call": call}
+
+
+def _again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], failure: Failure) -> dict[str, Any] | None:
+    """Return the decision to call again, None when there is to be no further call.
+
+    Throttling is no call of the target: such waits use no attempt, but there are only so many.
+    """
+    call, policy = event["call"], plan["retry_policy"]
+    attempt, waits = int(call["attempt"]), int(call.get("waits") or 0)
+    throttled = failure.throttled and waits < THROTTLE_WAITS
+    if not throttled and (attempt >= policy["max_attempts"] or not may_retry(failure, policy["retry_on"])):
+        return None
+    if app.plans.stopped(event["batch_id"]):
+        return None
+    if throttled:
+        return _decision({**call, "waits": waits + 1}, "retry", throttle_seconds(waits))
+    name = call_name(event["batch_id"], row_number(event["row_id"]) or 0, int(event["run"]), attempt + 1)
+    return _decision({**call, "attempt": attempt + 1, "name": name}, "retry", wait_seconds(policy, attempt))
+
+
+def _store_failure(app: App, event: Mapping[str, Any], plan: dict[str, Any], failure: Failure) -> str:
+    result = _result(app, event, plan, failure.status)
     message = failure.message
     if failure.caught == TOO_LARGE:
         message = "output too large: row and output together exceed the 256 KiB that a state's payload may have"
@@ -169,8 +205,9 @@ def _store_failure(app: App, event: Mapping[str, Any], plan: Mapping[str, Any], 
     return _store(app, result, plan, event)["status"]
 
 
-def _decision(action: str, attempt: int, name: str, seconds: int, status: str = "") -> dict[str, Any]:
-    return {"action": action, "attempt": attempt, "name": name, "wait_seconds": seconds, "status": status}
+def _decision(call: Mapping[str, Any], action: str, seconds: int = 0, status: str = "") -> dict[str, Any]:
+    told = {"attempt": int(call["attempt"]), "waits": int(call.get("waits") or 0), "name": call["name"]}
+    return {"action": action, **told, "wait_seconds": seconds, "status": status}
 
 
 def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ _PATTERNS = {
     "source_object_arns": "SOURCE_OBJECT_ARNS",
     "output_object_arns": "OUTPUT_OBJECT_ARNS",
 }
-_LAYER = "PARQUET_LAYER_ARN"  # brought by events alone
+# Brought by events alone.
+_LAYER = "PARQUET_LAYER_ARN"
+_PARTITION = "PARTITION"
 
 
 class SettingsMissing(Exception):
@@ -40,6 +42,7 @@ class Settings:
     source_object_arns: tuple[str, ...] = ()
     output_object_arns: tuple[str, ...] = ()
     parquet_layer: str = ""  # of the aggregator, with pyarrow in it
+    partition: str = "aws"  # of the account: the second word of every ARN
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -49,12 +52,13 @@ class Settings:
             raise SettingsMissing(f"{', '.join(missing)} not set: template.yaml sets them for its functions")
         values: dict[str, Any] = {field: environ[name] for field, name in _REQUIRED.items()}
         patterns: dict[str, Any] = {field: _patterns(environ.get(name, "")) for field, name in _PATTERNS.items()}
-        return cls(**values, **patterns)
+        return cls(**values, **patterns, partition=environ.get(_PARTITION) or "aws")
 
     def allowing(self, patterns: Mapping[str, str]) -> Settings:
         """The settings with the lists of ARNs, and the layer, that an event brings by their environment names."""
         given: dict[str, Any] = {field: _patterns(patterns.get(name, "")) for field, name in _PATTERNS.items()}
-        return replace(self, **given, parquet_layer=patterns.get(_LAYER, "").strip())
+        layer, partition = patterns.get(_LAYER, "").strip(), patterns.get(_PARTITION, "").strip() or self.partition
+        return replace(self, **given, parquet_layer=layer, partition=partition)
 
 
 def _patterns(text: str) -> tuple[str, ...]:

@@ -10,11 +10,26 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# service/store.py and service/layout.py have these two for themselves: they come with more than this module may load.
+# service/store.py has this for itself: it comes with more than this module may load.
 KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; larger ones go to S3
 INNER = 5  # rows in flight per chunk that concurrency is split into
+CHUNK_ROWS = 100
+# A child execution's history holds 25,000 events (Step Functions quotas); beyond them it fails with all under way.
+# These are what a row and a chunk may leave in it, every retry of every state counted: a rule test works the same
+# numbers out of the definition (tests/infra/test_definition.py).
+_EVENTS = 25_000
+_EVENTS_OF_CHUNK = 150
+_EVENTS_OF_ROW = 315  # its throttlings, the last call, and the result's or the failure's storing
+_EVENTS_OF_CALL = 115  # each call before that, when its output is refused
 
+BESIDE_OUTPUT = 480  # bytes of a row, about, that may stand beside its output; longer ones are read again
 ITEM_BYTES = 245  # of an item beside row, fields and output: keys, names of attributes, status, times
+
+
+def chunk_rows(max_attempts: int) -> int:
+    """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
+    events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1)
+    return max(1, min(CHUNK_ROWS, (_EVENTS - _EVENTS_OF_CHUNK) // events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,11 @@ class Profile:
     def outer(self) -> int:
         """Chunks at once."""
         return math.ceil(self.concurrency / INNER)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk; the history of an EXPRESS execution has no limit."""
+        return CHUNK_ROWS if self.children == "EXPRESS" else chunk_rows(self.max_attempts)
 
     @property
     def inner(self) -> int:

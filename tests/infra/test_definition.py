@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,11 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from service.failures import THROTTLE_WAITS
+from service.models import call_name
+from service.rows import place_of, room_beside_the_output
+from service.source import Record
+from service.workload import CHUNK_ROWS, chunk_rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "infra" / "batch_processor.asl.json").read_text()
+MAKER = runpy.run_path(str(ROOT / "infra" / "make_definition.py"))
 DEFINITION: dict[str, Any] = json.loads(TEXT)
 MACHINE = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]["BatchProcessorStateMachine"]["Properties"]
 SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
@@ -115,6 +123,10 @@ def is_caught(state: dict[str, Any]) -> list[list[str]]:
 
 
 # --- the file and the template ----------------------------------------------------------------------------------------
+
+
+def test_the_file_is_what_its_maker_writes() -> None:
+    assert MAKER["text"]() == TEXT, "run `make definition`"
 
 
 def test_names_of_states_are_unique() -> None:
@@ -285,17 +297,79 @@ def test_a_chunk_that_fails_does_not_end_the_batch() -> None:
     assert {catcher["Next"] for catcher in STATES["ProcessRows"]["Catch"]} == {"AggregateResults"}
 
 
-def test_our_own_functions_are_retried_longer_than_a_throttling_lasts() -> None:
+def waits(retrier: dict[str, Any]) -> float:
+    """Seconds that a retrier waits in all, on average: with full jitter half of the longest."""
+    assert retrier["JitterStrategy"] == "FULL"
+    longest = (
+        retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt for attempt in range(retrier["MaxAttempts"])
+    )
+    return sum(min(retrier["MaxDelaySeconds"], seconds) for seconds in longest) / 2
+
+
+@pytest.mark.parametrize("name", ["WriteToolResult", "WriteAgentResult", "FinishChunk"])
+def test_what_was_paid_for_waits_half_an_hour_for_its_function(name: str) -> None:
+    """Other functions of the account may use up its concurrency meanwhile."""
+    assert waits(STATES[name]["Retry"][-1]) > 30 * 60
+
+
+def test_failures_are_retried_longer_than_a_throttling_lasts() -> None:
     for name in of_type("Task"):
-        if name in INVOKES or not name.startswith(("Write", "Handle")):
-            continue
-        (retrier,) = STATES[name]["Retry"]
-        waits = [
-            min(retrier["MaxDelaySeconds"], retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt)
-            for attempt in range(retrier["MaxAttempts"])
-        ]
-        assert retrier["JitterStrategy"] == "FULL"
-        assert sum(waits) > 300, name
+        if name.startswith("Handle"):
+            assert waits(STATES[name]["Retry"][-1]) > 120, name
+
+
+def test_an_output_that_is_refused_is_not_written_again_and_again() -> None:
+    for kind in ("Tool", "Agent"):
+        write = STATES[f"Write{kind}Result"]
+        assert write["Retry"][0] == {"ErrorEquals": ["OutputRefused"], "MaxAttempts": 0}
+        refused = write["Catch"][0]
+        assert (refused["ErrorEquals"], refused["Next"]) == (["OutputRefused"], f"Handle{kind}Refusal")
+        assert refused["ResultPath"] == "$.row.target_input", "the error takes the place of the output"
+        handle = STATES[refused["Next"]]
+        assert handle["Parameters"]["Payload"]["refusal.$"] == refused["ResultPath"]
+        assert handle["ResultPath"] == "$.row"
+        assert set(handle["ResultSelector"]) == {"row_id.$", "row.$", "target_input.$", "call.$"}
+
+
+def events_of(state: dict[str, Any]) -> int:
+    """Events that a state leaves in the history at most: entered, scheduled, started, ended, exited; three more for
+    every retry (Step Functions API reference, HistoryEvent)."""
+    if state["Type"] != "Task":
+        return 2
+    return 5 + 3 * sum(retrier["MaxAttempts"] for retrier in state["Retry"])
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 4, 10, 100])
+@pytest.mark.parametrize("kind", ["Tool", "Agent"])
+def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> None:
+    """25,000 events (Step Functions quotas), after which the execution fails with all that it has under way."""
+    invoke, write, failed, refused, again, wait = (
+        events_of(STATES[name])
+        for name in (
+            f"Invoke{kind}",
+            f"Write{kind}Result",
+            f"Handle{kind}Failure",
+            f"Handle{kind}Refusal",
+            f"Retry{kind}",
+            f"WaitFor{kind}",
+        )
+    )
+    refusal = invoke + write + refused + again + wait
+    throttling = invoke + failed + again + wait
+    row = (
+        2
+        + (attempts - 1) * max(refusal, throttling)
+        + THROTTLE_WAITS * throttling
+        + invoke
+        + write
+        + failed
+        + again
+        + 2
+    )
+    chunk = 2 + sum(events_of(STATES[name]) for name in ("TransformInput", "ByKind", "FinishChunk", "ChunkNotCounted"))
+    rows = chunk_rows(attempts)
+    assert chunk + 10 + rows * row <= 25_000
+    assert rows == 1 or rows >= 0.9 * (25_000 - chunk) // row or rows == CHUNK_ROWS, "no smaller than it must be"
 
 
 # --- size: a state's payload is at most 256 KiB -----------------------------------------------------------------------
@@ -324,10 +398,12 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
         following = catcher["Next"]
         if following == "AggregationFailed":
             assert catcher["ResultPath"] is None, "why there is no CSV stays the error"
-        elif STATES[following]["Type"] == "Fail":
+        elif following.endswith("RowLost") or STATES[following]["Type"] == "Fail":
             assert "ResultPath" not in catcher, "the default: the error takes the place of the state"
         elif STATES[following]["Type"] == "Pass":
             assert catcher["ResultPath"] is None
+        elif following.endswith("Refusal"):
+            assert catcher["ResultPath"] == "$.row.target_input", "in the place of the output"
         else:
             assert following in keeps_both
             assert catcher["ResultPath"] in ("$.failure", "$.map_failure")
@@ -344,7 +420,8 @@ def test_a_csv_that_cannot_be_made_leaves_no_upload() -> None:
     for catcher in STATES["AggregateResults"]["Catch"]:
         assert (catcher["Next"], catcher["ResultPath"]) == ("AbandonUpload", "$.failure")
     abandon = STATES["AbandonUpload"]
-    assert abandon["Parameters"]["Payload.$"] == "$"  # with the continuation, and `failure`, by which it is known
+    # with the continuation, and `failure`, by which it is known
+    assert abandon["Parameters"]["Payload"]["state.$"] == "$"
     assert (abandon["ResultPath"], abandon["Next"]) == (None, "AggregationFailed")
 
 
@@ -365,9 +442,10 @@ def test_an_iteration_ends_with_two_words(map_name: str) -> None:
     """A chunk's results travel beside its rows."""
     ends = {name: state for name, state in STATES[map_name]["ItemProcessor"]["States"].items() if state.get("End")}
     assert len(ends) == 3
-    for state in ends.values():
+    for name, state in ends.items():
         made = state["ResultSelector"] if state["Type"] == "Task" else state["Parameters"]
-        assert {key.removesuffix(".$") for key in made} == {"row_id", "status"}
+        more = {"error"} if name.endswith("RowLost") else set()  # an error's name, of at most 256 characters
+        assert {key.removesuffix(".$") for key in made} == {"row_id", "status"} | more
         assert "ResultPath" not in state
         assert "OutputPath" not in state
 
@@ -382,6 +460,106 @@ def test_an_output_takes_the_place_of_the_target_input(name: str) -> None:
     written = STATES[state["Next"]]["Parameters"]["Payload"]
     assert written["output.$"] == f"{state['ResultPath']}.output"
     assert written["started_at.$"] == f"{state['ResultPath']}.started_at"
+
+
+# What the two integrations answer, with the shortest values that they can have; the names are those of recorded
+# executions (localstack's validated snapshots: test_lambda_task_service, test_sfn_task_service; Step Functions guide,
+# "Start workflow executions from a task state").
+_HEADERS = {
+    "X-Amz-Executed-Version": "1",
+    "x-amzn-Remapped-Content-Length": "0",
+    "Connection": "keep-alive",
+    "x-amzn-RequestId": "0f0d3c5e-8a0e-4a83-9f5e-2f6b5d1c7a10",
+    "Content-Length": "262000",
+    "Date": "Wed, 06 Nov 2025 12:31:47 GMT",
+    "X-Amzn-Trace-Id": "Root=1-5fa456b2-beda73b8340f62daf4d397fe;Sampled=0",
+    "Content-Type": "application/json",
+}
+TARGETS = {
+    "tool": "arn:aws:lambda:us-east-1:123456789012:function:t",
+    "agent": "arn:aws:states:us-east-1:123456789012:stateMachine:a",
+}
+
+
+def answer(kind: str, output: Any, sent: Any, name: str) -> dict[str, Any]:
+    if kind == "tool":
+        every = {header: [value] for header, value in _HEADERS.items()}
+        return {
+            "ExecutedVersion": "1",
+            "Payload": output,
+            "SdkHttpMetadata": {"AllHttpHeaders": every, "HttpHeaders": _HEADERS, "HttpStatusCode": 200},
+            "SdkResponseMetadata": {"RequestId": _HEADERS["x-amzn-RequestId"]},
+            "StatusCode": 200,
+        }
+    return {
+        "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'execution')}:{name}",
+        "Input": sent,
+        "InputDetails": {"Included": True},
+        "Name": name,
+        "Output": output,
+        "OutputDetails": {"Included": True},
+        "StartDate": 1_700_000_000_000,
+        "StateMachineArn": TARGETS["agent"],
+        "Status": "SUCCEEDED",
+        "StopDate": 1_700_000_000_000,
+    }
+
+
+def bytes_of(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":")).encode())
+
+
+def filled(template: Any, state: dict[str, Any], context: dict[str, Any]) -> Any:
+    """A payload template with its paths looked up."""
+    if not isinstance(template, dict):
+        return template
+    made = {}
+    for key, value in template.items():
+        if not key.endswith(".$"):
+            made[key] = filled(value, state, context)
+            continue
+        found: Any = context if value.startswith("$$.") else state
+        for step in value.lstrip("$").strip(".").split("."):
+            found = found[step] if step else found
+        made[key.removesuffix(".$")] = found
+    return made
+
+
+@pytest.mark.parametrize("name_length", [1, 120])
+@pytest.mark.parametrize("cells", [1, 40])
+@pytest.mark.parametrize("kind", ["tool", "agent"])
+def test_no_answer_that_is_taken_can_outgrow_the_payload_afterwards(kind: str, cells: int, name_length: int) -> None:
+    """The worst case: an answer of just the size that is still no States.DataLimitExceeded, and beside it the longest
+    row that TransformInput lets travel. The state after Invoke, and the call of WriteResult, must not be larger."""
+    shared = {"batch_id": "t" * name_length + "#" + "e" * 80, "run": 99, "attempts": 99, "plan": "0" * 16}
+    chunk = {**shared, "kind": kind, "target_arn": TARGETS[kind], "timeout_seconds": 604_800}
+    name = call_name(shared["batch_id"], 10**10 - 1, 99, 100)
+    # An agent's answer holds its input: of the longest ids, an input of a few words leaves room for the row's place.
+    said = "x" * (150 if name_length > 1 else 60)
+    sent = {"messages": [{"role": "user", "content": said}], "input": {"text": said}}
+    room = room_beside_the_output(chunk) + (len(json.dumps(sent, separators=(",", ":"))) if kind == "agent" else 0)
+    # its place, where its cells are too long
+    row: Any = place_of(Record(10**10 - 1, 10**10, 10**13, 10**13, []))
+    longest = ["x" * max(0, room // cells - 5)] * cells
+    if bytes_of(longest) <= room:
+        row = longest
+    assert name_length > 1 or kind == "agent" or row is longest, "short ids leave room for a row"
+    call = {"action": "retry", "attempt": 100, "waits": 4, "name": name, "wait_seconds": 604_800, "status": ""}
+    item = {"row_id": "row_9999999999", "row": row, "target_input": sent, "call": call}
+    context = {"Map": {"Item": {"Value": item}}, "State": {"EnteredTime": "2025-01-01T00:00:00.000Z"}}
+
+    each = STATES[f"EachRowBy{kind.title()}"]
+    invoke, write = STATES[f"Invoke{kind.title()}"], STATES[f"Write{kind.title()}Result"]
+    state = filled(each["ItemSelector"], chunk, context)
+    output = "x" * (262_144 - bytes_of(answer(kind, "", sent, name)))
+    given = answer(kind, output, sent, name)
+    assert bytes_of(given) == 262_144
+    assert invoke["ResultPath"] == "$.row.target_input"
+    state["row"]["target_input"] = filled(invoke["ResultSelector"], given, context)
+    assert bytes_of(state) <= 262_144
+    called = filled(write["Parameters"], state, context)
+    called["FunctionName"] = "x" * 140
+    assert bytes_of(called) <= 262_144
 
 
 # --- what one state produces and another reads ------------------------------------------------------------------------
@@ -410,7 +588,7 @@ def test_a_row_is_invoked_again_by_the_name_of_its_attempt() -> None:
     assert STATES["InvokeAgent"]["Parameters"]["Name.$"] == "$.row.call.name"
     handle = STATES["HandleAgentFailure"]
     assert handle["ResultPath"] == "$.row.call"
-    assert {"action.$", "attempt.$", "name.$", "wait_seconds.$", "status.$"} == set(handle["ResultSelector"])
+    assert {"action.$", "attempt.$", "waits.$", "name.$", "wait_seconds.$", "status.$"} == set(handle["ResultSelector"])
     assert handle["Parameters"]["Payload"]["call.$"] == handle["ResultPath"]
 
 
@@ -418,27 +596,6 @@ def test_a_row_is_invoked_again_by_the_name_of_its_attempt() -> None:
 def test_what_was_caught_is_what_is_handled(name: str) -> None:
     for catcher in STATES[name]["Catch"]:
         assert STATES[catcher["Next"]]["Parameters"]["Payload"]["failure.$"] == catcher["ResultPath"]
-
-
-def renamed(value: Any) -> Any:
-    """A part of the definition with the kinds of target left out of its names."""
-    if isinstance(value, dict):
-        return {renamed(key): renamed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [renamed(item) for item in value]
-    return (
-        re.sub(r"(?<=[a-z])(Tool|Agent)|^(Tool|Agent)(?=[A-Z])", "Target", value) if isinstance(value, str) else value
-    )
-
-
-def test_the_two_maps_of_rows_are_the_same_but_for_the_call() -> None:
-    tool, agent = (renamed(STATES[name]) for name in ROW_MAPS)
-    calls = [machine["ItemProcessor"]["States"].pop("InvokeTarget") for machine in (tool, agent)]
-    assert tool == agent
-    for call in calls:
-        del call["Resource"], call["Parameters"], call["Retry"]
-        call["ResultSelector"].pop("output.$")
-    assert calls[0] == calls[1]
 
 
 def test_concurrency_and_time_come_from_the_batch() -> None:

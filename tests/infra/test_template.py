@@ -66,7 +66,7 @@ def where(resource: Any) -> str:
         return resource
     text = json.dumps(resource)
     for parameter in ("ToolArns", "AgentArns", "SourceObjectArns", "OutputObjectArns"):
-        if f'{{"Ref": "{parameter}"}}' in text:
+        if f'{{"Ref": "{parameter}"}}' in text:  # or what stands for it when it is empty
             of_executions = ":execution:" if ":execution:" in text else ""
             return f"{parameter}{of_executions}" + (":*" if "Fn::Split" in text else "")
     if "Fn::GetAtt" in resource:
@@ -165,7 +165,30 @@ def test_items_expire_by_the_attribute_that_the_model_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*MODELS, "DataBucket"])
 def test_what_was_paid_for_outlives_the_stack(name: str) -> None:
-    assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+    """But not what a first deploy that failed had made: its fixed name would stand in the way of the second try
+    (CloudFormation guide, "DeletionPolicy attribute": RetainExceptOnCreate)."""
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+# The longest name of each kind that is made of the stack's (service quotas; those of functions, roles and the bucket
+# are made by CloudFormation to fit). A stack's own name may have 128 characters.
+LONGEST = {"AWS::StepFunctions::StateMachine": 80, "AWS::Serverless::StateMachine": 80, "AWS::Logs::LogGroup": 512}
+LONGEST_STACK_NAME = 80  # docs/usage.md says so
+
+
+def test_the_longest_name_of_a_stack_is_the_one_that_is_said() -> None:
+    rooms = {}
+    for name, resource in RESOURCES.items():
+        named = {
+            key: value for key, value in resource["Properties"].items() if key in ("Name", "LogGroupName", "BucketName")
+        }
+        for value in named.values():
+            text = value["Fn::Sub"] if "Fn::Sub" in value else "${" + value["Ref"] + "}"
+            assert "${AWS::AccountId}" not in text
+            rooms[name] = LONGEST[resource["Type"]] - len(text.replace("${AWS::StackName}", ""))
+    assert min(rooms.values()) == LONGEST_STACK_NAME
+    assert f"at most {LONGEST_STACK_NAME} characters" in (ROOT / "docs" / "usage.md").read_text()
 
 
 # --- bucket -----------------------------------------------------------------------------------------------------------
@@ -230,7 +253,7 @@ def test_functions_are_given_what_their_settings_require() -> None:
     from service.settings import _REQUIRED  # noqa: PLC0415 - read here alone
 
     given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    assert set(_REQUIRED.values()) == set(given)
+    assert {*_REQUIRED.values(), "PARTITION"} == set(given)
 
 
 def test_the_layer_with_pyarrow_is_the_aggregators_alone_and_only_when_it_is_given() -> None:
@@ -256,45 +279,78 @@ def test_another_layer_is_another_version_and_the_one_before_stays(monkeypatch: 
     ]
     assert version["Properties"]["Description"] == {"Ref": "ParquetLayerArn"}
     assert version["DeletionPolicy"] == version["UpdateReplacePolicy"] == "Retain"
+    kept = {name: made[name]["Type"] for name in made if made[name].get("UpdateReplacePolicy") == "Retain"}
+    beside = {"AWS::DynamoDB::Table", "AWS::S3::Bucket"}
+    # of the function itself and its alias too, whose names never change: neither is ever replaced
+    assert set(kept.values()) - beside == {"AWS::Lambda::Version", "AWS::Lambda::Function", "AWS::Lambda::Alias"}
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", "AWS::Lambda::Version").schema
     assert "/properties/Description" in schema["createOnlyProperties"]
 
 
-def test_prepare_batch_is_told_by_the_definition_what_a_parameter_allows() -> None:
-    """Each name that its settings read, from the parameter of that name."""
-    from service.settings import _LAYER, _PATTERNS  # noqa: PLC0415 - read here alone
+@pytest.mark.parametrize("name", ["PrepareBatch", "AggregateResults", "AbandonUpload"])
+def test_the_definition_tells_what_a_parameter_allows(name: str) -> None:
+    """Each name that settings read, from the parameter of that name: a deploy that changes parameters alone publishes
+    no version, and a version keeps the environment it was published with."""
+    from service.settings import _LAYER, _PARTITION, _PATTERNS  # noqa: PLC0415 - read here alone
 
-    allowed = MACHINE_DEFINITION["States"]["PrepareBatch"]["Parameters"]["Payload"]["allowed"]
-    assert allowed.keys() == {*_PATTERNS.values(), _LAYER}
-    for name, value in allowed.items():
-        parameter = "".join(part.title() for part in name.split("_"))
+    allowed = MACHINE_DEFINITION["States"][name]["Parameters"]["Payload"]["allowed"]
+    assert allowed.keys() == {*_PATTERNS.values(), _LAYER, _PARTITION}
+    for variable, value in allowed.items():
+        parameter = "".join(part.title() for part in variable.split("_"))
         assert value == "${" + parameter + "}"
-        assert parameter in TEMPLATE["Parameters"]
-        assert {"Ref": parameter} in named_in(MACHINE["DefinitionSubstitutions"][parameter])
+        if variable != _PARTITION:
+            assert parameter in TEMPLATE["Parameters"]
+            assert f'{{"Ref": "{parameter}"}}' in json.dumps(MACHINE["DefinitionSubstitutions"][parameter])
 
 
-def named_in(value: Any) -> list[Any]:
-    """A value, and what it joins."""
-    return [value, *value.get("Fn::Join", ())]
+def test_no_partition_and_no_foreign_account_is_written_down() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    assert "arn:aws" not in text
+    defaults = {name: parameter.get("Default") for name, parameter in TEMPLATE["Parameters"].items()}
+    assert defaults["ToolArns"] == defaults["AgentArns"] == ""
+    here = "${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+    for parameter, own in (
+        ("ToolArns", ("lambda", "function:tool-*")),
+        ("AgentArns", ("states", "stateMachine:agent-*")),
+    ):
+        condition, given, otherwise = MACHINE["DefinitionSubstitutions"][parameter]["Fn::If"]
+        assert (condition, otherwise["Fn::Sub"]) == (f"Has{parameter}", f"arn:{here % own}")
+        assert given == {"Fn::Join": [",", {"Ref": parameter}]}
+        assert TEMPLATE["Conditions"][condition] == {
+            "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": parameter}]}, ""]}]
+        }
 
 
-def test_the_machine_logs_without_the_rows_and_is_traced() -> None:
+def test_the_machine_logs_nothing_and_is_traced() -> None:
+    """At every level but OFF Step Functions logs the error and the cause of what failed, also without execution data,
+    and the cause of a failed agent holds its input: a row."""
     assert MACHINE["Type"] == "STANDARD"
-    assert MACHINE["Logging"]["IncludeExecutionData"] is False
-    assert MACHINE["Logging"]["Level"] in ("ERROR", "FATAL")
-    assert MACHINE["Logging"]["Destinations"]
+    assert "Logging" not in MACHINE
     assert MACHINE["Tracing"] == {"Enabled": True}
 
 
+def test_the_function_that_stores_what_is_paid_for_can_have_concurrency_of_its_own() -> None:
+    reserved = FUNCTIONS["OutputWriterFunction"]["ReservedConcurrentExecutions"]
+    assert reserved == {"Fn::If": ["HasWriterConcurrency", {"Ref": "WriterConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert TEMPLATE["Parameters"]["WriterConcurrency"]["Default"] == 0
+    assert [name for name, function in FUNCTIONS.items() if "ReservedConcurrentExecutions" in function] == [
+        "OutputWriterFunction"
+    ]
+
+
 def test_a_batch_that_ends_unseen_is_closed() -> None:
-    (event,) = FUNCTIONS["ResultAggregatorFunction"]["Events"].values()
-    assert event["Type"] == "EventBridgeRule"
-    pattern = event["Properties"]["Pattern"]
+    (rule,) = of_type("AWS::Events::Rule").values()
+    pattern = rule["EventPattern"]
     assert pattern["source"] == ["aws.states"]
     assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
     assert set(pattern["detail"]["status"]) == {"FAILED", "ABORTED", "TIMED_OUT"}
     (arn,) = pattern["detail"]["stateMachineArn"]
     assert arn["Fn::Sub"].endswith(":stateMachine:${" + MACHINE["Name"]["Ref"] + "}")
+    (target,) = rule["Targets"]
+    assert where(target["Arn"]) == "ResultAggregatorFunction.Arn"
+    (permission,) = of_type("AWS::Lambda::Permission").values()
+    assert permission["FunctionName"] == {"Ref": "ResultAggregatorFunction"}
+    assert where(permission["SourceArn"]) == "BatchEnded.Arn"
 
 
 def test_outputs_that_the_command_line_reads_are_there() -> None:
@@ -306,7 +362,6 @@ def test_outputs_that_the_command_line_reads_are_there() -> None:
 # Statements that name no resource, each with its reason.
 WITHOUT_RESOURCE = {
     "xray:": "X-Ray's actions have no resource types (Service Authorization Reference, AWS X-Ray)",
-    "logs:": "log deliveries and resource policies have none (Step Functions guide, logging to CloudWatch Logs)",
 }
 
 
@@ -320,7 +375,7 @@ def test_no_wildcard_resource_without_a_reason(role: str) -> None:
         if "*" in [where(resource) for resource in listed(statement["Resource"])]:
             prefixes = {action.partition(":")[0] + ":" for action in actions}
             assert prefixes <= WITHOUT_RESOURCE.keys()
-            assert statement["Sid"] in ("SendTraces", "DeliverLogs")
+            assert statement["Sid"] == "SendTraces"
 
 
 def test_the_reasons_are_needed() -> None:
@@ -330,7 +385,7 @@ def test_the_reasons_are_needed() -> None:
         for statement in statements(role)
         if "*" in [where(resource) for resource in listed(statement["Resource"])]
     ]
-    assert set(wildcards) == {"SendTraces", "DeliverLogs"}
+    assert set(wildcards) == {"SendTraces"}
 
 
 # What the functions' code asks of AWS, as botocore or PynamoDB names it, and the action that allows it. HeadObject is
@@ -468,6 +523,9 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         # Plans.load, Plans.stopped; Plans.save_chunk; Plans.add_to_tally, Plans.stop
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         f"{DATA}/outputs/*": {"s3:PutObject"},
+        f"{DATA}/*": {"s3:GetObject"},  # rows.row_at: rows that are too long to stand beside an output
+        "SourceObjectArns": {"s3:GetObject"},
+        "DataBucket.Arn": {"s3:ListBucket"},
         "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
     },
     "ResultAggregatorRole": {
@@ -516,7 +574,7 @@ def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
     own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS}
     named = grants("BatchProcessorRole")
     anywhere = named.pop("*")
-    assert {action.partition(":")[0] for action in anywhere} == {"logs", "xray"}
+    assert {action.partition(":")[0] for action in anywhere} == {"xray"}
     assert named == {
         **own,
         "ToolArns": {"lambda:InvokeFunction"},
@@ -574,6 +632,8 @@ def evaluate(value: Any, parameters: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
         return value
     ((function, argument),) = value.items()
+    if function == "Fn::If":  # the parameter is given
+        return evaluate(argument[1], parameters)
     if function == "Ref":
         return parameters[argument]
     if function == "Fn::Sub":

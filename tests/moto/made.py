@@ -96,7 +96,8 @@ def row_event(batch: dict[str, Any], row: int = 1, **more: Any) -> dict[str, Any
     return {
         **{name: batch[name] for name in ("batch_id", "run", "plan")},
         "row_id": f"row_{row:010d}",
-        "input_data": {"id": str(row), "text": f"text {row}"},
+        "row": [str(row), f"text {row}"],
+        "attempt": 1,
         **more,
     }
 

@@ -465,7 +465,7 @@ def handler_of(app: App, event: dict[str, Any]) -> dict[str, Any]:
     """What the function answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aggregate_results, "from_environment", lambda: app)
-        return aggregate_results.handler(event, None)
+        return aggregate_results.handler({"state": event, "allowed": {}}, None)
 
 
 def fail(*_: Any, **__: Any) -> None:

@@ -21,12 +21,12 @@ from made import (
 from service import batches, checks, results
 from service.app import App
 from service.errors import BatchRefused, SourceChanged
-from service.layout import CHUNK_ROWS
 from service.models import parse_iso
 from service.prepare import prepare
 from service.records import BatchTaken
 from service.registry import RegisteredTarget
 from service.rows import transform_chunk
+from service.workload import chunk_rows
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -347,12 +347,12 @@ def test_the_manifest_is_dealt_and_holds_every_row_once(app: App, tool: str) -> 
     batch = prepared(app, rows_csv(2_345))
     chunks = manifest(app, batch)
     assert sorted(chunk["chunk"] for chunk in chunks) == list(range(len(chunks)))
-    assert [chunk["chunk"] for chunk in chunks[:3]] == [0, 16, 8]
-    assert all(chunk["rows"] <= CHUNK_ROWS for chunk in chunks)
+    assert [chunk["chunk"] for chunk in chunks[:3]] == [0, 32, 16]
+    assert all(chunk["rows"] <= chunk_rows(3) for chunk in chunks)
     seen = []
     for chunk in chunks:
         answer = transform_chunk(app, chunk_event(batch, chunk))
-        seen += [(row["row_id"], row["row"]["id"]) for row in answer["rows"]]
+        seen += [(row["row_id"], row["row"][0]) for row in answer["rows"]]
     assert sorted(seen) == [(f"row_{number:010d}", str(number)) for number in range(1, 2_346)]
 
 
@@ -372,7 +372,7 @@ def check_limited(app: App, limit: int) -> None:
     every = manifest(app, {"manifest_key": record.chunks_key})
     assert [chunk["chunk"] for chunk in every] == list(range(len(every)))
     assert sum(chunk["rows"] for chunk in every) == 1_000
-    assert len(every) - len(manifest(app, batch)) == -(-(1_000 - run) // CHUNK_ROWS)
+    assert len(every) - len(manifest(app, batch)) == -(-(1_000 - run) // chunk_rows(3))
 
 
 def test_a_small_batch_reaches_its_concurrency(app: App, tool: str) -> None:  # noqa: ARG001
@@ -387,7 +387,7 @@ def test_a_small_batch_reaches_its_concurrency(app: App, tool: str) -> None:  # 
 
 def test_many_attempts_make_small_chunks(app: App, tool: str) -> None:  # noqa: ARG001
     batch = prepared(app, rows_csv(500), execution_config={"retry_policy": {"max_attempts": 100}})
-    assert max(chunk["rows"] for chunk in manifest(app, batch)) == 8
+    assert max(chunk["rows"] for chunk in manifest(app, batch)) == chunk_rows(100) == 2
 
 
 def test_a_stack_that_may_call_nothing(app: App, given: dict[str, Any], settings: Settings) -> None:
@@ -402,7 +402,7 @@ def test_the_whole_way_of_a_small_batch(app: App, tool: str) -> None:  # noqa: A
     for chunk in manifest(app, batch):
         answer = transform_chunk(app, chunk_event(batch, chunk))
         fates = [
-            results.write_output(app, row_event(batch, int(row["row_id"][4:]), output={"echo": row["row"]["text"]}))
+            results.write_output(app, row_event(batch, int(row["row_id"][4:]), output={"echo": row["row"][1]}))
             for row in answer["rows"]
         ]
         results.finish_chunk(app, {**answer, "results": fates})

@@ -3,14 +3,16 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from made import chunk_event, make_agent, make_tool, manifest, prepared, row_event, rows_csv, stored
 
 from service import batches
 from service.errors import BatchRefused
-from service.failures import describe_failure, may_retry, wait_seconds
+from service.failures import THROTTLE_WAITS, describe_failure, may_retry, wait_seconds
 from service.models import batch_hash, call_name
 from service.results import finish_chunk, handle_failure, store_plain, write_output
 from service.rows import transform_chunk
@@ -49,12 +51,13 @@ def error_of_row(app: App, batch: dict[str, Any]) -> dict[str, str]:
 class Machine:
     """What DescribeExecution says of one execution; everything else is the real client."""
 
-    def __init__(self, app: App, status: str, **values: Any) -> None:
+    def __init__(self, app: App, status: str, *, ago: float = 0, **values: Any) -> None:
         from service.models import parse_iso  # noqa: PLC0415
 
         self._client = app.stepfunctions
         self._said = {"status": status, **values}
-        self._said["startDate"] = parse_iso("2025-01-01T02:00:00+02:00")
+        begun = datetime.now(UTC) if status == "RUNNING" else parse_iso("2025-01-01T02:00:00+02:00")
+        self._said["startDate"] = begun - timedelta(seconds=ago)
         self._said["stopDate"] = parse_iso("2025-01-01T02:00:07+02:00")
         self.described: list[str] = []
         self.stopped: list[str] = []
@@ -167,7 +170,7 @@ def test_a_late_failure_never_replaces_a_success(app: App, batch: dict[str, Any]
         (None, "States.Permissions", False),
         (None, "States.DataLimitExceeded", False),
         (["States.ALL"], "States.DataLimitExceeded", False),
-        (["States.ALL"], "Lambda.ResourceNotFoundException", True),
+        (["States.ALL"], "Lambda.ResourceNotFoundException", False),  # no call of the target, and never one
         (["States.TaskFailed"], "ValueError", True),
         (["States.TaskFailed"], "States.Timeout", False),
         (["ValueError"], "ValueError", True),
@@ -296,15 +299,159 @@ def test_an_execution_that_succeeded_is_a_success(app: App, agents: dict[str, An
 
 
 def test_an_execution_that_runs_is_waited_for_longer_and_longer(app: App, agents: dict[str, Any]) -> None:
+    batches_of_days = {"execution_config": {"timeout_seconds": 604_800}, "name": "run-2"}
+    agents = prepared(app, rows_csv(3), "line", **batches_of_days)
     Machine(app, "RUNNING")
     waits, call = [], {}
-    for _ in range(7):
+    for _ in range(9):
         event = failed(agents, THERE, 2, **call)
         answer = handle_failure(app, event)
         assert (answer["action"], answer["attempt"], answer["name"]) == ("retry", 2, event["call"]["name"])
         waits.append(answer["wait_seconds"])
         call = {"wait_seconds": answer["wait_seconds"]}
-    assert waits == [30, 60, 120, 240, 480, 600, 600]
+    assert waits == [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
+
+
+def test_an_execution_that_is_there_and_outlived_its_time_is_stopped(app: App, agents: dict[str, Any]) -> None:
+    machine = Machine(app, "RUNNING", ago=301)
+    assert handle_failure(app, failed(agents, THERE))["attempt"] == 2
+    assert machine.stopped == machine.described
+    assert handle_failure(app, failed(agents, THERE, 3))["status"] == "TIMEOUT"
+    assert error_of_row(app, agents) == {"type": "States.Timeout", "message": "it took longer than 300 s"}
+
+
+def test_an_execution_that_is_there_is_waited_for_no_longer_than_its_time(app: App, agents: dict[str, Any]) -> None:
+    Machine(app, "RUNNING", ago=290)
+    assert handle_failure(app, failed(agents, THERE))["wait_seconds"] in (9, 10)
+
+
+def test_a_failure_of_an_agent_is_looked_up_when_its_cause_was_cut(app: App, agents: dict[str, Any]) -> None:
+    """Step Functions cuts a cause at 32,768 characters: of an agent with a long input it is no JSON any more."""
+    cut = json.dumps({"ExecutionArn": AGENT, "Input": "the row " * 5_000, "Status": "FAILED", "Error": "Lost"})[:32_768]
+    machine = Machine(app, "FAILED", error="BrowserLost", cause="the page was gone")
+    assert handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": cut}, 3))["status"] == "FAILED"
+    assert len(machine.described) == 1
+    assert error_of_row(app, agents) == {"type": "BrowserLost", "message": "the page was gone"}
+
+
+def test_a_failure_that_may_not_be_looked_up_is_what_was_caught(
+    app: App, agents: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeExecution")
+
+    monkeypatch.setattr(app.stepfunctions, "describe_execution", forbidden)
+    assert handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": "gone"}, 3))["status"] == "FAILED"
+    assert error_of_row(app, agents)["message"] == "gone"
+
+
+# --- calls that AWS refused ------------------------------------------------------------------------------------------
+
+
+def refused_by(service: str, code: str) -> str:
+    return f"no (Service: {service}; Status Code: 400; Error Code: {code}; Request ID: 0f0d; Proxy: null)"
+
+
+FORBIDDEN = {"Error": "Lambda.AWSLambdaException", "Cause": refused_by("AWSLambda", "AccessDeniedException")}
+THROTTLED = {
+    "Error": "StepFunctions.AWSStepFunctionsException",
+    "Cause": refused_by("AWSStepFunctions", "ThrottlingException"),
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "fate"),
+    [
+        ("Lambda.AWSLambdaException", "AccessDeniedException", "Lambda.AccessDeniedException", "never"),
+        ("Lambda.AWSLambdaException", "ResourceNotFoundException", "Lambda.ResourceNotFoundException", "never"),
+        ("Lambda.AWSLambdaException", "UnrecognizedClientException", "Lambda.UnrecognizedClientException", "never"),
+        ("Lambda.AWSLambdaException", "ThrottlingException", "Lambda.ThrottlingException", "throttled"),
+        ("Lambda.AWSLambdaException", "InternalFailure", "Lambda.InternalFailure", "again"),
+        ("Lambda.AWSLambdaException", None, "Lambda.AWSLambdaException", "again"),
+        ("Lambda.TooManyRequestsException", "TooManyRequestsException", "Lambda.TooManyRequestsException", "throttled"),
+        ("Lambda.TooManyRequestsException", None, "Lambda.TooManyRequestsException", "throttled"),
+        (
+            "StepFunctions.AWSStepFunctionsException",
+            "ThrottlingException",
+            "StepFunctions.ThrottlingException",
+            "throttled",
+        ),
+        (
+            "StepFunctions.AWSStepFunctionsException",
+            "AccessDeniedException",
+            "StepFunctions.AccessDeniedException",
+            "never",
+        ),
+        ("StepFunctions.ValidationException", "ValidationException", "StepFunctions.ValidationException", "never"),
+        (
+            "StepFunctions.StateMachineDoesNotExistException",
+            "StateMachineDoesNotExist",
+            "StepFunctions.StateMachineDoesNotExist",
+            "never",
+        ),
+        ("StepFunctions.ExecutionLimitExceeded", None, "StepFunctions.ExecutionLimitExceeded", "throttled"),
+        # of the target's own calls: its message names a service too
+        ("ClientError", "AccessDeniedException", "ClientError", "again"),
+    ],
+)
+def test_what_a_service_says_is_read_by_its_code(error: str, code: str | None, kind: str, fate: str) -> None:
+    cause = "no words" if code is None else refused_by("AWSLambda", code)
+    failure = describe_failure({"Error": error, "Cause": cause})
+    assert failure.kind == kind
+    assert (failure.never_called, failure.throttled) == (fate == "never", fate == "throttled")
+    assert may_retry(failure, None) == (fate != "never")
+    assert may_retry(failure, ["States.ALL"]) == (fate != "never")
+
+
+def test_a_call_that_is_forbidden_is_not_made_again(app: App, batch: dict[str, Any]) -> None:
+    answer = handle_failure(app, failed(batch, FORBIDDEN))
+    assert (answer["action"], answer["attempt"], answer["status"]) == ("done", 1, "FAILED")
+    assert error_of_row(app, batch)["type"] == "Lambda.AccessDeniedException"
+
+
+def test_throttling_waits_and_uses_no_attempt(app: App, agents: dict[str, Any]) -> None:
+    machine, call = Machine(app, "ABSENT"), {"attempt": 3, "name": "n"}
+    seconds = []
+    for waits in range(1, THROTTLE_WAITS + 1):
+        answer = handle_failure(app, row_event(agents, call=call, failure=THROTTLED))
+        assert (answer["action"], answer["attempt"], answer["name"], answer["waits"]) == ("retry", 3, "n", waits)
+        call, seconds = answer, [*seconds, answer["wait_seconds"]]
+    assert all(low <= wait <= 2 * low + 1 for low, wait in zip((7, 15, 30, 60), seconds, strict=True))
+    assert handle_failure(app, row_event(agents, call=call, failure=THROTTLED))["status"] == "FAILED"
+    assert error_of_row(app, agents)["type"] == "StepFunctions.ThrottlingException"
+    assert not machine.described, "no execution was begun"
+
+
+def test_a_batch_that_is_stopped_waits_for_no_throttling(app: App, batch: dict[str, Any]) -> None:
+    batches.stop(app, "echo#run-1")
+    answer = handle_failure(app, failed(batch, {"Error": "Lambda.TooManyRequestsException", "Cause": ""}))
+    assert answer["action"] == "done"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        '{"errorMessage": "2025-11-06T12:31:47.494Z 0f0d3c5e Task timed out after 3.01 seconds"}',
+        (
+            "The cause could not be determined because Lambda did not return an error type. Returned payload: "
+            '{"errorMessage":"2025-11-06T12:31:47.494Z 0f0d3c5e Task timed out after 3.01 seconds"}'
+        ),
+    ],
+)
+def test_a_function_that_ran_out_of_its_own_time_timed_out(app: App, batch: dict[str, Any], cause: str) -> None:
+    answer = handle_failure(app, failed(batch, {"Error": "Lambda.Unknown", "Cause": cause}, 3))
+    assert answer["status"] == "TIMEOUT"
+    assert error_of_row(app, batch) == {
+        "type": "Sandbox.Timedout",
+        "message": "the function ran out of its own time, 3.01 s",
+    }
+    assert stored(app, "echo#run-1")["execution_time_ms"]["N"] == "3010"
+    # what a target says of itself is no evidence
+    said = {"errorType": "Oops", "errorMessage": "Task timed out after 3.01 seconds"}
+    assert describe_failure({"Error": "Oops", "Cause": json.dumps(said)}).status == "FAILED"
+
+
+# --- executions that are there, once more ----------------------------------------------------------------------------
 
 
 def test_an_execution_that_is_there_and_failed_is_a_failure(app: App, agents: dict[str, Any]) -> None:

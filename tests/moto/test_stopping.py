@@ -11,6 +11,7 @@ from service import batches, cost, spending, stopping
 from service.layout import WATCHED_ROWS
 from service.results import finish_chunk, handle_failure, write_output
 from service.rows import transform_chunk
+from service.workload import chunk_rows
 
 if TYPE_CHECKING:
     from service.app import App
@@ -24,8 +25,8 @@ def tool(app: App) -> str:
 
 
 def event_of(batch: dict[str, Any], number: int, **more: Any) -> dict[str, Any]:
-    row = {"id": str(number), "text": f"text {number}"}
-    named = {"batch_id": BATCH, "run": 1, "plan": batch["plan"], "row_id": f"row_{number:010d}", "input_data": row}
+    row = [str(number), f"text {number}"]
+    named = {"batch_id": BATCH, "run": 1, "plan": batch["plan"], "row_id": f"row_{number:010d}", "row": row}
     return {**named, **more}
 
 
@@ -145,7 +146,7 @@ def test_chunks_that_are_watched_are_small(app: App, tool: str) -> None:  # noqa
     for batch in (plain, watched):
         body = app.s3.get_object(Bucket=app.settings.data_bucket, Key=batch["manifest_key"])["Body"].read()
         rows[batch["batch_id"]] = max(int(line.split(b'"rows":')[1].split(b",")[0]) for line in body.splitlines())
-    assert rows == {"echo#plain": 100, BATCH: WATCHED_ROWS}
+    assert rows == {"echo#plain": chunk_rows(3), BATCH: WATCHED_ROWS}
 
 
 def test_a_batch_that_has_ended_or_runs_anew_is_not_stopped_by_an_old_run(app: App, tool: str) -> None:  # noqa: ARG001
