@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from service.errors import BatchRefused, Problem, nearest
 from service.input_models import BatchInput, CsvOptions, ExecutionConfig, Rerun, RetryPolicy, SourceOptions, Target
 from service.models import split_s3_uri
+from service.older_input import Renamed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -48,8 +49,9 @@ def read_input(given: Any) -> tuple[BatchInput, list[Problem]]:
     known = {key: value for key, value in given.items() if not str(key).startswith(IGNORED_PREFIX)}
     if problems := _half_characters(known):
         return BatchInput(), problems
-    parsed, faults = _sound_part(known)
-    problems = [_problem(fault) for fault in faults]
+    renamed = Renamed(known)
+    parsed, faults = _sound_part(renamed.given)
+    problems = [*renamed.problems, *(renamed.said(_problem(fault)) for fault in faults)]
     wrong = {str(fault["loc"][0]) for fault in faults}
     return parsed, [*problems, *_contradictions(parsed, wrong)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from botocore.exceptions import ClientError
+from rich.markup import escape
 
 from service import cli_results, client, display, objects, source, spending
 from service.cli_common import common, examples, open_stack
 from service.cli_complete import target_option
 from service.cost import money
 from service.errors import BatchProcessorError
-from service.models import split_s3_uri
+from service.mapping import compile_input_mapping
+from service.models import RowStatus, split_s3_uri
+from service.rows import travelling
 from service.store import item_bytes
 
 if TYPE_CHECKING:
@@ -81,6 +85,7 @@ def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: b
     name = record.batch_id
     told = {
         "batch_id": name,
+        "first_input": _first_input(plan, rows),
         "row_count": total,
         "sampled": len(rows),
         "succeeded": counts["SUCCESS"],
@@ -92,6 +97,31 @@ def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: b
     if not as_json:
         _tell(told, each, at_once, cost)
     return told
+
+
+def _first_input(plan: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
+    """What the target was given for the first row that could be mapped; None when none could."""
+    for row in rows:
+        if row["status"] != RowStatus.INVALID_INPUT and row["input_data"]:
+            fields = compile_input_mapping(plan["input_mapping"], plan["columns"])
+            number = row["row_number"] or 0
+            item = travelling(plan["kind"], plan["target_name"], row["batch_id"], number, row["input_data"], fields)
+            return item["target_input"]
+    return None
+
+
+def _tell_first_input(given: Any) -> None:
+    """Shows the first prompt, or else the first input, in full: what every row costs is what it says."""
+    if given is None:
+        return
+    console, messages = display.stdout(), given.get("messages")
+    prompt = messages[0].get("content") if isinstance(messages, list) and messages else None
+    if isinstance(prompt, str):
+        console.print("The first prompt:")
+        console.print(escape("\n".join(f"  {line}" for line in prompt.splitlines())))
+    else:
+        console.print("The target was first given:")
+        console.print(escape("  " + json.dumps(given, ensure_ascii=False)))
 
 
 def _cost(stack: Stack, record: BatchItem, plan: dict[str, Any], counts: Counter[str], each: float) -> Cost:
@@ -113,6 +143,7 @@ def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
         f"Source and mappings are in order. {count} of {display.rows_text(total)}, spread over the file, were run:"
     )
     display.row_table(told["rows"])
+    _tell_first_input(told["first_input"])
     console.print(f"{told['succeeded']} of {count} succeeded")
     display.causes(told["errors"], {row["status"]: 1 for row in told["rows"]})
     took = display.seconds(told["projected"]["seconds"])

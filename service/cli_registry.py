@@ -84,16 +84,19 @@ def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
 @schema.command("register")
 @click.argument("file", type=_FILE)
 @click.option("--target", metavar="NAME", help="The registered target; without it the one that the schema names.")
+@click.option("--arn", metavar="ARN", help="Registers the target too: the ARN of its function or state machine.")
 @common
-def schema_register(file: Path, target: str | None, stack_name: str | None, *, as_json: bool) -> int:
+def schema_register(file: Path, target: str | None, arn: str | None, stack_name: str | None, *, as_json: bool) -> int:
     """Register how a target's output is read, as a new version of the target.
 
     \b
     batch-processor schema register examples/schemas/echo.yaml
     batch-processor schema register my-mapping.yaml --target my-agent
+    batch-processor schema register my-agent.yaml --arn arn:aws:states:…:stateMachine:my-agent
 
     FILE is as for `schema check`. Batches that name no output mapping of their own use the newest version from then on;
-    a batch that is prepared keeps the version it began with.
+    a batch that is prepared keeps the version it began with. A target that is not registered yet is registered in the
+    same go by --arn; of one that is, --arn must be the ARN.
     """  # noqa: D301
     document = schemas.read_document(file)
     said = [one.target for one in schemas.check_document(document, target)]
@@ -102,13 +105,31 @@ def schema_register(file: Path, target: str | None, stack_name: str | None, *, a
         raise BatchRefused([Problem("--target", "is missing: say for which registered target this is")])
     stack = open_stack(stack_name)
     registry = stack.app.registry
-    before = _found(registry, name)
+    before = registry.find(name)
     if target is not None and said[0] not in (None, target):
         display.tell(f"the schema says it is of {said[0]!r}; registered for {target!r} as --target says")
-    output_schema = target_files.registrable(document, name, KIND_OF_TYPE.get(before.tool_type))
-    after = registry.amend(name, {"output_schema": output_schema})
+    attributes = _attributes_by_arn(registry, before, name, arn, file)
+    output_schema = target_files.registrable(document, name, KIND_OF_TYPE.get(attributes["tool_type"]))
+    after = registry.amend(name, {**attributes, "output_schema": output_schema})
     _show_registered(before, after, as_json=as_json)
     return 0
+
+
+def _attributes_by_arn(
+    registry: Registry, before: RegisteredTarget | None, name: str, arn: str | None, file: Path
+) -> dict[str, Any]:
+    """Name, type and ARN of the target that a schema is registered for; raises NotFound and BatchRefused."""
+    if before is None and arn is None:
+        missing = f"there is no target {name!r} in the registry; {nearest(name, registry.names())}"
+        raise NotFound(
+            f"{missing}\nto register the target and its schema in one go, name its function or state machine:\n"
+            f"batch-processor schema register {file} --target {name} --arn ARN"
+        )
+    if before is not None and arn not in (None, before.resource_arn):
+        message = f"{name!r} is registered as {before.resource_arn}: leave --arn out, or change it by `tool register`"
+        raise BatchRefused([Problem("--arn", message)])
+    (target,) = target_files.check_targets({"tool_name": name, "resource_arn": arn or before.resource_arn}, Path())  # type: ignore[union-attr]
+    return target
 
 
 @schema.command("list")

@@ -15,6 +15,7 @@ from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.failures import json_object
 from service.models import BatchStatus, parse_iso, results_key, split_s3_uri, target_name
+from service.older_input import Renamed
 from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise BatchRefused(Problem(f"--mapping {path}", str(problem)) for problem in refused.problems) from refused
     if not isinstance(given, dict):
         raise BatchRefused([Problem(f"--mapping {path}", f"must hold an object with any of {', '.join(FILE_KEYS)}")])
+    renamed = Renamed(given)
+    if renamed.problems:
+        raise BatchRefused(Problem(f"--mapping {path}: {one.path}", one.message) for one in renamed.problems)
+    given = renamed.given
     unknown = [key for key in given if key not in FILE_KEYS]
     if unknown:
         raise BatchRefused(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from service.input_schema import InputSchema
     from service.transformations import Build
 
+# Older names of `column_mappings`, alone or one in the other.
+_OLDER = ("csv_columns_to_agent_input", "csv_column_mapping")
 _FORMS: dict[str, type] = {  # the keys of the long form, and what each holds
     "column_mappings": dict,
     "columns": list,
@@ -103,6 +105,7 @@ class _MappingCompiler(Compiler):
         if mapping is not None and not self.typed(mapping, dict, ROOT):
             return InputPlan(())
         given = {key: value for key, value in (mapping or {}).items() if value is not None or key not in _FORMS}
+        given = self.renamed(given)
         if given and self.is_short(given):
             given = {"column_mappings": given}
             root = ""
@@ -120,6 +123,18 @@ class _MappingCompiler(Compiler):
             self.problem(ROOT, "gives the target no field: name a column, a static value or a transformation")
         used = tuple(column for column in self.columns if column in self.used)
         return InputPlan(used, envelope, tuple(self.passed), static, tuple(self.built), converted)
+
+    def renamed(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the mapping with older names of `column_mappings` replaced, unless the source has such a column."""
+        older = [key for key in _OLDER if isinstance(given.get(key), dict) and key not in self.columns]
+        for key in older:
+            if "column_mappings" in given:
+                self.problem(f"{ROOT}.{key}", "means the same as column_mappings: give one of them")
+            given = {"column_mappings" if name == key else name: value for name, value in given.items()}
+            inner = given["column_mappings"]
+            if isinstance(inner, dict) and len(inner) == 1 and isinstance(inner.get(_OLDER[1]), dict):
+                given["column_mappings"] = inner[_OLDER[1]]
+        return given
 
     def is_short(self, given: Mapping[str, Any]) -> bool:
         """Tell whether the mapping is `{column: field}`; a known key with its own kind of value makes it the long form.

@@ -1,4 +1,4 @@
-"""The forms of an output mapping: `extraction_methods`, a registered schema, and three older lists."""
+"""The forms of an output mapping: `extraction_methods`, a registered schema, and four older forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _BY_TOOL = frozenset({"tool_result", "structured_output"})
 _BY_PATH = frozenset({"jmespath", "results_array"})
-_METHOD_KEYS = frozenset({"method", "type", "paths", "transform", "description"})
+# The fields of a method: `field_mappings`, and its synonym, by which jmespath's are known.
+_FIELD_KEYS = ("field_mappings", "paths")
+_METHOD_KEYS = frozenset({"method", "type", *_FIELD_KEYS, "transform", "description"})
 _TOOL_KEYS = frozenset({"tool_name", "tool"})
 _PATH_KEYS = frozenset({"path", "transform", "default", "required", "type", "format"})
 _SCHEMA_KEYS = frozenset({"agent", "tool", "name", "type", "version", "description", "output_format", "fields"})
@@ -64,17 +66,21 @@ def _method(reader: Reader, entry: Any, path: str) -> Method | None:
     allowed = _METHOD_KEYS | (_TOOL_KEYS if names_tool else set()) | (set() if needs_paths else {"fields"})
     reader.known(entry, allowed, path)
     transform = reader.choice(entry.get("transform"), TRANSFORMS, f"{path}.transform", "transform")
-    fields = _paths(reader, entry["paths"], f"{path}.paths", transform) if "paths" in entry else []
+    given = [key for key in _FIELD_KEYS if key in entry]
+    if len(given) > 1:
+        reader.refuse(f"{path}.paths", "means the same as field_mappings: give one of them")
+    fields = _paths(reader, entry[given[0]], f"{path}.{given[0]}", transform) if given else []
     if "fields" in entry and "fields" in allowed:
         names = reader.names(entry["fields"], f"{path}.fields", [one.name for one in fields])
         fields += [Field(one, transform=transform) for one in names]
-    if needs_paths and "paths" not in entry:
-        reader.refuse(f"{path}.paths", f"is missing: {name} needs the paths of its fields")
+    if needs_paths and not given:
+        key = "paths" if name == "jmespath" else "field_mappings"
+        reader.refuse(f"{path}.{key}", f"is missing: {name} needs the paths of its fields")
     return Method(name, reader.tool(entry, path) if names_tool else None, tuple(fields), transform)
 
 
 def _paths(reader: Reader, paths: Any, path: str, transform: str | None) -> list[Field]:
-    if not reader.is_object(paths, path, "paths"):
+    if not reader.is_object(paths, path, path.rpartition(".")[2]):
         return []
     shared = paths.get("transform")
     if isinstance(shared, str):
@@ -181,6 +187,23 @@ def _column(reader: Reader, given: Any, path: str) -> Field | None:
     return reader.with_options(Field(entry["name"], expression), entry, path)
 
 
+def _csv_column_mapping(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
+    """An object of columns, each with the path of its value; a column whose path is null is found by its name."""
+    reader.known(mapping, {"type", "csv_column_mapping", *CSV_KEYS}, path)
+    path = f"{path}.csv_column_mapping"
+    given = mapping["csv_column_mapping"]
+    if not reader.is_object(given, path, "csv_column_mapping"):
+        return OutputPlan(None)
+    if not given:
+        reader.refuse(path, "names no column")
+    fields = []
+    for name, source in given.items():
+        expression = None if source is None else reader.expression(source, f"{path}.{name}")
+        if reader.is_name(name, f"{path}.{name}"):
+            fields.append(Field(name, expression))
+    return _plan([Method("jmespath", None, tuple(fields))])
+
+
 def _extract_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """A list of fields with a regular expression each, applied to the model's last text or to the text at a path."""
     reader.known(mapping, {"type", "extract_fields", *CSV_KEYS}, path)
@@ -213,5 +236,6 @@ FORMS: dict[str, Callable[[Reader, dict[str, Any], str], OutputPlan]] = {
     "fields": _schema,
     "structured_output_fields": _structured_output_fields,
     "columns": _columns,
+    "csv_column_mapping": _csv_column_mapping,
     "extract_fields": _extract_fields,
 }

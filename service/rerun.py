@@ -25,6 +25,7 @@ from service.layout import Layout, run_by
 from service.manifest import told, write_manifest
 from service.mapping import compile_input_mapping
 from service.models import OPEN, BatchStatus, now_iso, target_name
+from service.older_input import Renamed
 from service.output_mapping import compile_output_mapping
 from service.permissions import check_output, check_source
 from service.progress import BatchExpired, BatchRunning, check_ready
@@ -163,13 +164,14 @@ def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> t
         "input_mapping": plan["input_mapping"],
         "output_mapping": plan["output_mapping"],
     }
-    present = {key: value for key, value in given.items() if value is not None and key != "rerun_of"}
+    renamed = Renamed(given)
+    present = {key: value for key, value in renamed.given.items() if value is not None and key != "rerun_of"}
     same: dict[str, Callable[[Any], bool]] = {
         "csv_s3_uri": lambda value: value == own["csv_s3_uri"],
         "target": lambda value: target_name(value) in (record.tool_name, target_name(plan["target_arn"])),
         "source": lambda value: isinstance(value, dict) and not any(value.values()),
     }
-    problems = [
+    problems = [*renamed.problems] + [
         Problem(key, "belongs to the batch and cannot change: leave it out, or start a new batch")
         for key in _FIXED
         if key in present and not same[key](present[key])

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from service import yaml_core
+from service.conversions import exact
 from service.errors import BatchRefused, Problem, nearest
+from service.older_input import OLDER_KEYS
 from service.output_forms import FORMS
 from service.output_mapping import compile_output_mapping
 from service.output_parts import CSV_KEYS
@@ -30,20 +33,33 @@ FILE_KEYS = ("input_mapping", "output_mapping", "output_mappings", "execution_co
 
 def read_document(path: Path) -> Any:
     """What a YAML or JSON file holds, JSON values alone; raises BatchRefused with every value that is none."""
-    text = _text(path)
+    text, form = _text(path), "JSON" if path.suffix.lower() == ".json" else "YAML or JSON"
     try:
-        value = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        value = _json(text) if form == "JSON" else yaml_core.read(text)
         problems = list(_not_json(value, ""))
     except RecursionError as error:
         raise BatchRefused([Problem(str(path), "is nested too deeply, or holds itself")]) from error
-    except (ValueError, yaml.YAMLError) as error:
-        form = "JSON" if path.suffix.lower() == ".json" else "YAML or JSON"
-        raise BatchRefused([Problem(str(path), f"is not {form}: {error}")]) from error
+    except (ValueError, yaml_core.YamlFault) as error:
+        raise BatchRefused([Problem(str(path), f"cannot be read as {form}: {error}")]) from error
     if problems:
         raise BatchRefused(problems)
     if value is None:
         raise BatchRefused([Problem(str(path), "holds nothing")])
     return value
+
+
+def _json(text: str) -> Any:
+    """Return a JSON document; raise ValueError for a key that is there twice, and a number that would change."""
+    return json.loads(text, object_pairs_hook=_once, parse_float=exact, parse_int=exact)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice in one object: remove or rename one")
+    return found
 
 
 def read_outputs(path: Path) -> list[Any]:
@@ -138,7 +154,8 @@ def _output_part(document: Any) -> tuple[Any, str, list[Problem]]:
     is_file = any(key in document for key in FILE_KEYS if key != "output_mappings")
     if not is_file or FORMS.keys() & document.keys():
         return document, "", []
-    problems = [Problem(key, f"unknown key; {nearest(key, FILE_KEYS)}") for key in document if key not in FILE_KEYS]
+    known = (*FILE_KEYS, *OLDER_KEYS)
+    problems = [Problem(key, f"unknown key; {nearest(key, FILE_KEYS)}") for key in document if key not in known]
     if document.get("output_mapping") and document.get("output_mappings"):
         problems.append(Problem("output_mappings", "give only one of output_mapping and output_mappings"))
     if document.get("output_mappings"):

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.conversions import RowNotMapped, parse_json, shown, sound
@@ -123,6 +124,7 @@ def _template(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build
     if not isinstance(text, str):
         compiler.typed(text, str, path)
         return None
+    _check_placeholders(compiler, text, path)
     parts: list[tuple[str, str | None]] = []  # text, and the column whose cell follows it
     end, before = 0, ""
     for brace in _BRACES.finditer(text):
@@ -138,6 +140,23 @@ def _template(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build
             compiler.problem(path, message)
     tail = before + text[end:]
     return lambda row: "".join([f"{lead}{row[column]}" for lead, column in parts if column is not None]) + tail
+
+
+def _check_placeholders(compiler: Compiler, text: str, path: str) -> None:
+    """Note a template that would give every row the same text, or the name of a column in the place of its cell."""
+    named = {name.casefold(): name for name in compiler.columns}
+    braces = list(_BRACES.finditer(text))
+    doubled = False
+    for opening, closing in pairwise(braces):
+        inner = text[opening.end() : closing.start()].strip()
+        if (opening[0], closing[0]) == ("{{", "}}") and inner.casefold() in named:
+            doubled, name = True, named[inner.casefold()]
+            told = f"{text[opening.start() : closing.end()]} would be the text {{{inner}}}"
+            compiler.problem(path, f"{told}: write {{{name}}} for the column's cell")
+    if not doubled and not any(brace[0] not in ("{{", "}}") for brace in braces):
+        columns = ", ".join(f"{{{name}}}" for name in compiler.columns[:5])
+        message = f"uses no column, so every row would be given the same text: {shown(text)}; write {columns}"
+        compiler.problem(path, f"{message} where a cell belongs, or put a constant under static_values")
 
 
 def _jsonpath(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build | None:

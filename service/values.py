@@ -156,6 +156,7 @@ def coerced(kind: str, value: Any) -> tuple[Any, str | None]:
 # -- formats ---------------------------------------------------------------------------------------------------------
 
 _NUMBER_FORMAT = re.compile(r",?(?:\.\d{1,2})?[fdeg%]?")
+_PRINTF_FORMAT = re.compile(r"%,?(?:\.\d{1,2})?[fdeg]")
 _DATE_DIRECTIVES = frozenset("YymdHIMSfpjaAbBzUWGVu%")
 
 
@@ -168,6 +169,7 @@ class Form(NamedTuple):
 
 def compile_form(kind: str | None, given: str) -> Form:
     """The form that a `format` means for a type; raises ValueError with the reason."""
+    given = _without_percent(kind, given)
     is_number = _NUMBER_FORMAT.fullmatch(given) is not None and given != ""
     if kind in {"number", "integer"} or (kind is None and is_number):
         if not is_number or (given.endswith("d") and "." in given):
@@ -185,6 +187,20 @@ def compile_form(kind: str | None, given: str) -> Form:
         if found[1] not in _DATE_DIRECTIVES or not found[1]:
             raise ValueError(f"there is no {found[0]!r} in a date's format\n  {given}\n  {' ' * found.start()}^")
     return Form("date", given)
+
+
+def _without_percent(kind: str | None, given: str) -> str:
+    """Return a format written as C's printf has it (`%.2f`) as Python has it (`.2f`); others stay as they are.
+
+    `%d` and `%f` are a day and microseconds too: without a type nobody can tell. Raises ValueError.
+    """
+    if kind == "date" or not _PRINTF_FORMAT.fullmatch(given):
+        return given
+    if kind is None and given in ("%d", "%f"):
+        raise ValueError(
+            f"{given!r} is a whole number's or a date's format: say which, by type: integer, number or date"
+        )
+    return given[1:]
 
 
 def formatted(form: Form, value: Any) -> tuple[str | None, str | None]:

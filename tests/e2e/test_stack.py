@@ -243,6 +243,46 @@ def test_the_batch_processor_is_itself_a_tool(deployed: Any) -> None:
     assert json.loads(failed["cause"])["counts"]["FAILED"] == 1
 
 
+def test_an_agent_calls_it_by_the_task_state_of_the_guide(deployed: Any) -> None:
+    """The client's integration guide: Parameters by paths, and a ResultSelector of the summary."""
+    stack = deployed.stack
+    bucket, states = stack.app.settings.data_bucket, stack.app.stepfunctions
+    stack.app.s3.put_object(Bucket=bucket, Key="in/guide.csv", Body=b"id,text\n1,a\n2,b\n")
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::states:startExecution.sync:2",
+        "Parameters": {
+            "StateMachineArn.$": "$.tool.resource_arn",
+            "Input": {
+                "csv_s3_uri.$": "$.csv_uri",
+                "target.$": "$.target_config",
+                "input_mapping.$": "$.mapping_config",
+            },
+        },
+        "ResultSelector": {
+            "output_csv.$": "$.Output.csv_location",
+            "processed_rows.$": "$.Output.row_count",
+            "execution_time.$": "$.Output.execution_time_ms",
+        },
+        "End": True,
+    }
+    agent = {"StartAt": "Batch", "States": {"Batch": task}}
+    role = "arn:aws:iam::000000000000:role/caller"
+    arn = states.create_state_machine(name="guide", definition=json.dumps(agent), roleArn=role)["stateMachineArn"]
+    given = {
+        "tool": {"resource_arn": stack.state_machine_arn},
+        "csv_uri": f"s3://{bucket}/in/guide.csv",
+        "target_config": {"type": "lambda", "name": "echo"},
+        "mapping_config": {"column_mappings": {"id": "id"}},
+    }
+    started = states.start_execution(stateMachineArn=arn, input=json.dumps(given))
+    ended = eventually(lambda: _ended(states, started["executionArn"]), 60)
+    summary = json.loads(ended["output"])
+    assert summary["processed_rows"] == 2
+    assert summary["output_csv"].startswith(f"s3://{bucket}/results/echo/")
+    assert summary["execution_time"] > 0
+
+
 def _ended(states: Any, arn: str) -> Any:
     execution = states.describe_execution(executionArn=arn)
     return None if execution["status"] == "RUNNING" else execution

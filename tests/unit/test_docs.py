@@ -8,6 +8,7 @@ A fenced block says what it is in its first line, after the language:
     text failure                                why nothing was found
     yaml input_mapping, csv rows, json input    the same for an input mapping; `json input` has a line for each row
     text row_error                              why a row cannot be mapped
+    text input_error                            why an input mapping is refused
     json value, and a table of `expression` and `finds`
 
 A block stays until another of its kind takes its place, so that one output can serve several mappings.
@@ -23,8 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
+from service import yaml_core
 from service.conversions import TYPES as CELL_TYPES
 from service.conversions import RowNotMapped
 from service.errors import BatchRefused
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mapping.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 GIVEN = {"yaml mapping", "json output", "text output", "yaml input_mapping", "csv rows", "json value"}
-SHOWN = {"json fields", "text method", "text error", "text failure", "json input", "text row_error"}
+SHOWN = {"json fields", "text method", "text error", "text failure", "json input", "text row_error", "text input_error"}
 EXAMPLE_OUTPUTS = sorted((ROOT / "examples" / "outputs").glob("*.json"))
 
 
@@ -90,14 +91,16 @@ def output_of(given: dict[str, str]) -> Any:
 def test_an_example_is_true(part: Part, given: dict[str, str]) -> None:
     if part.kind == "table":
         check_table(part.body, json.loads(given["json value"]))
-    elif part.kind in {"json input", "text row_error"} or (part.kind == "text error" and "input_mapping" in part.body):
+    elif part.kind in {"json input", "text row_error", "text input_error"} or (
+        part.kind == "text error" and "input_mapping" in part.body
+    ):
         check_input(part, given)
     else:
         check_output(part, given)
 
 
 def check_output(part: Part, given: dict[str, str]) -> None:
-    mapping = yaml.safe_load(given["yaml mapping"])
+    mapping = yaml_core.read(given["yaml mapping"])
     if part.kind == "text error":
         with pytest.raises(BatchRefused) as raised:
             compile_output_mapping(mapping)
@@ -114,9 +117,9 @@ def check_output(part: Part, given: dict[str, str]) -> None:
 
 
 def check_input(part: Part, given: dict[str, str]) -> None:
-    mapping = yaml.safe_load(given["yaml input_mapping"])
+    mapping = yaml_core.read(given["yaml input_mapping"])
     rows = list(csv.DictReader(io.StringIO(given["csv rows"])))
-    if part.kind == "text error":
+    if part.kind in {"text error", "text input_error"}:
         with pytest.raises(BatchRefused) as raised:
             compile_input_mapping(mapping, list(rows[0]))
         assert str(raised.value) == part.body
@@ -182,7 +185,7 @@ def test_an_example_mapping_reads_the_output_beside_it(path: Path) -> None:
     mapping = ROOT / "examples" / "mappings" / f"{path.stem}.yaml"
     if not mapping.exists():  # another output for the same mapping, as broadband_text is for broadband
         mapping = mapping.with_stem(path.stem.partition("_")[0])
-    plan = compile_output_mapping(yaml.safe_load(mapping.read_text())["output_mapping"])
+    plan = compile_output_mapping(yaml_core.read(mapping.read_text())["output_mapping"])
     extraction = plan.extract(json.loads(path.read_text()))
     line = {
         "exchange": "WHITEHALL",

@@ -223,7 +223,7 @@ def test_the_three_places_of_the_agents_output_agree_and_are_where_the_schema_an
 ) -> None:
     schema = targets()["broadband-agent"]["output_schema"]["fields"]
     methods = yaml.safe_load((EXAMPLES / "mappings/broadband.yaml").read_text())["output_mapping"]["extraction_methods"]
-    paths = {method["method"]: method["paths"] for method in methods}
+    paths = {method["method"]: method.get("field_mappings") or method["paths"] for method in methods}
     structured = 0
     _, rows = read_rows("addresses.csv")
     for address, postcode in rows:
@@ -356,7 +356,8 @@ def test_a_mapping_names_known_parts_and_existing_columns(path: Path) -> None:
     for transformation in given.get("transformations", {}).values():
         assert set(re.findall(r"\{(\w+)\}", transformation["config"]["template"])) <= set(header)
     for method in mapping["output_mapping"]["extraction_methods"]:
-        for expression in method["paths"].values():
+        key = "paths" if method["method"] == "jmespath" else "field_mappings"
+        for expression in method[key].values():
             jmespath.compile(expression)
 
 
@@ -386,7 +387,7 @@ def fate(echo: ModuleType, header: list[str], cells: list[str], mapping: dict[st
         output = echo.handler(row, None)
     except echo.EchoFailure as failure:
         return f"FAILED {failure}"
-    paths = mapping["output_mapping"]["extraction_methods"][0]["paths"].values()
+    paths = mapping["output_mapping"]["extraction_methods"][0]["field_mappings"].values()
     found = [jmespath.search(path, output) for path in paths]
     return "SUCCESS" if any(value is not None for value in found) else "EXTRACTION_FAILED"
 

@@ -81,9 +81,8 @@ def test_fields_of_a_row(mapping: Any, fields: dict[str, Any]) -> None:
         ("template", {"template": "{body text}|{body text}"}, "{id} sand|{id} sand"),
         ("template", {"template": 'Answer {{"id": {id}}}'}, 'Answer {"id": 7}'),
         ("template", {"template": "{{{id}}}"}, "{7}"),
-        ("template", {"template": "{{id}}"}, "{id}"),
-        ("template", {"template": "no variable\n"}, "no variable\n"),
-        ("template", {"template": ""}, ""),
+        ("template", {"template": "{{x}} {id}"}, "{x} 7"),
+        ("template", {"template": "{{}} {{ID: {id}}}"}, "{} {ID: 7}"),
     ],
 )
 def test_transformations(kind: Any, config: dict[str, Any], value: str) -> None:
@@ -211,6 +210,10 @@ def test_refused(mapping: Any, path: str, message: str) -> None:
         ({"type": "concat", "config": {"columns": ["id"], "separator": 1}}, ".config.separator", "must be a text"),
         ({"type": "template", "config": {}}, ".config.template", "must be a text, not null"),
         ({"type": "template", "config": {"template": "a {titl}"}}, ".config.template", "did you mean 'Title'"),
+        ({"type": "template", "config": {"template": "a {{ID}}"}}, ".config.template", "{{ID}} would be the text {ID}"),
+        ({"type": "template", "config": {"template": "{id} {{ Title }}"}}, ".config.template", "write {Title} for the"),
+        ({"type": "template", "config": {"template": "same\n"}}, ".config.template", "same text: 'same\\n'; write {"),
+        ({"type": "template", "config": {"template": ""}}, ".config.template", "uses no column"),
         ({"type": "template", "config": {"template": "a {id"}}, ".config.template", "'{' without its counterpart at"),
         ({"type": "template", "config": {"template": "a id}"}}, ".config.template", "write '}}' for one"),
         ({"type": "template", "config": {"template": "{}"}}, ".config.template", "no column ''"),

@@ -63,18 +63,20 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
 
 def test_what_is_no_json_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(BatchRefused) as refused:
-        schemas.read_document(write(tmp_path, "a.yaml", "fields:\n- {name: x, default: 2024-01-01}\nyes: .inf\n"))
+        schemas.read_document(
+            write(tmp_path, "a.yaml", "fields:\n- {name: x, default: 2024-01-01}\nyes: .inf\n12: a\n")
+        )
     found = problems(refused)
-    assert found.keys() == {"fields[0].default", "", "True"}
-    assert "a date" in found["fields[0].default"]
-    assert "in quotes" in found[""]
+    assert found.keys() == {"", "yes"}, "a date is the text that it looks like"
+    assert "in quotes" in found["yes"]
+    assert "the key 12 is read as a number" in found[""]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
         ("a.yaml", "a: [", "YAML or JSON"),
-        ("a.json", '{"a": 1,}', "not JSON"),
+        ("a.json", '{"a": 1,}', "cannot be read as JSON"),
         ("a.yaml", "", "holds nothing"),
         ("a.yaml", "&a [*a]", "holds itself"),
         ("a.json", "[" * 100_000, "nested too deeply"),
