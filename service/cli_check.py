@@ -11,7 +11,7 @@ import click
 from botocore.exceptions import ClientError
 
 from service import cli_results, client, display, objects, source, spending
-from service.cli_common import common, examples, open_stack
+from service.cli_common import common, examples, open_stack, said_of_source, source_options
 from service.cli_complete import target_option
 from service.cost import money
 from service.errors import BatchProcessorError
@@ -38,10 +38,19 @@ OURS = 0.1  # seconds of a row beside the target's own: an assumption for two tr
 @click.argument("csv")
 @target_option
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
+@source_options
 @click.option("--sample", type=click.IntRange(1, 10_000), default=SAMPLE, show_default=True, help="Rows to run.")
 @common
 def check(  # noqa: PLR0913 - one argument per option
-    csv: str, target: str, mapping: Path | None, sample: int, stack_name: str | None, *, as_json: bool
+    csv: str,
+    target: str,
+    mapping: Path | None,
+    sample: int,
+    encoding: str | None,
+    delimiter: str | None,
+    stack_name: str | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Check the source and the mappings, run a sample spread over the file, project time and cost of the whole.
 
@@ -51,6 +60,7 @@ def check(  # noqa: PLR0913 - one argument per option
     path = None if csv.startswith("s3://") else cli_results.readable(csv)
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
+    given |= said_of_source(given, encoding, delimiter)
     record, result = sampled(stack, given, sample, cli_results.default_output(csv, given))
     told = shown(stack, record, result, as_json=as_json)
     if as_json:
@@ -64,7 +74,9 @@ def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) ->
     config.pop("limit", None)
     batch_id, execution_arn = client.start(stack, {**given, "execution_config": config}, destination)
     result = cli_results.followed(stack, batch_id, execution_arn)
-    return stack.app.records.get(batch_id), result
+    record = stack.app.records.get(batch_id)
+    display.source_note(record.source)
+    return record, result
 
 
 def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
