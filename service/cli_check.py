@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from service import cli_results, client, display, objects, source, spending
 from service.cli_common import common, examples, open_stack, said_of_source, source_options
@@ -143,7 +143,7 @@ def offered(stack: Stack, given: dict[str, Any], destination: str) -> int | None
 
     Returns the exit code of what was run.
     """
-    about = rows_about(stack, given["csv_s3_uri"])
+    about = rows_about(stack, given["csv_s3_uri"], given.get("source"))
     if about <= OFFERED_ABOVE:
         return None
     question = (
@@ -162,14 +162,20 @@ def offered(stack: Stack, given: dict[str, Any], destination: str) -> int | None
     return 0 if client.succeeded(result, None) else 1
 
 
-def rows_about(stack: Stack, uri: str) -> int:
+def rows_about(stack: Stack, uri: str, options: Any = None) -> int:
     """About how many rows a source has, by its first megabyte; 0 when it cannot be said: PrepareBatch will."""
     bucket, key = split_s3_uri(uri) or ("", "")
     try:
         found = objects.find_source(stack.app.s3, bucket, key)
         head = b"".join(objects.read(stack.app.s3, found, 0, min(_HEAD, found.size)))
-        fmt = source.detect_format(head, complete=len(head) >= found.size)
-    except (source.SourceFault, ClientError, BatchProcessorError):
+        said = options if isinstance(options, dict) else {}
+        fmt = source.detect_format(
+            head,
+            complete=len(head) >= found.size,
+            encoding=said.get("encoding"),
+            delimiter=said.get("delimiter"),
+        )
+    except (BatchProcessorError, BotoCoreError, ClientError):
         return 0
     count, end = 0, 0
     try:
