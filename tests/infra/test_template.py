@@ -521,6 +521,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "ResultsTable.Arn": {"dynamodb:PutItem"},  # INVALID_INPUT
     },
     "OutputWriterRole": {
+        "KmsKeyArns": {"kms:Decrypt"},  # of the source that it reads again
         "ResultsTable.Arn": {"dynamodb:PutItem"},
         # Plans.load, Plans.stopped; Plans.save_chunk; Plans.add_to_tally, Plans.stop
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -555,6 +556,15 @@ def test_a_function_may_do_what_it_calls_and_no_more(role: str) -> None:
         "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
     }
     assert grants(role) == expected
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_who_reads_sources_or_writes_outputs_may_use_their_keys(role: str) -> None:
+    """S3 user guide, "Protecting data using SSE-KMS": Decrypt to read, GenerateDataKey and Decrypt to write in parts."""
+    granted = grants(role)
+    needed = {"kms:Decrypt"} if "SourceObjectArns" in granted else set()
+    needed |= {"kms:Decrypt", "kms:GenerateDataKey"} if "OutputObjectArns" in granted else set()
+    assert granted.get("KmsKeyArns", set()) == needed
 
 
 def test_roles_are_all_looked_at() -> None:
