@@ -560,7 +560,7 @@ def test_a_function_may_do_what_it_calls_and_no_more(role: str) -> None:
 
 @pytest.mark.parametrize("role", EXPECTED)
 def test_who_reads_sources_or_writes_outputs_may_use_their_keys(role: str) -> None:
-    """S3 user guide, "Protecting data using SSE-KMS": Decrypt to read, GenerateDataKey and Decrypt to write in parts."""
+    """S3 user guide, "Protecting data using SSE-KMS": Decrypt to read; both to write in parts."""
     granted = grants(role)
     needed = {"kms:Decrypt"} if "SourceObjectArns" in granted else set()
     needed |= {"kms:Decrypt", "kms:GenerateDataKey"} if "OutputObjectArns" in granted else set()
