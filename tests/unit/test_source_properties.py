@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import re
 import csv
 import io
+import re
 from itertools import pairwise
 
 import pytest
