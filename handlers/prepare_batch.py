@@ -8,6 +8,7 @@ from service.app import from_environment
 from service.prepare import prepare
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """`event`: input, execution_name, execution_arn, started_at of the execution; allowed, the lists of ARNs."""
-    return prepare(from_environment().allowing(event["allowed"]), event)
+    app = from_environment().allowing(event["allowed"])
+    return prepare(app, event, lambda: context.get_remaining_time_in_millis() / 1000)

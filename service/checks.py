@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from service import objects, source, targets
+from botocore.exceptions import ClientError
+
+from service import guesses, objects, source, targets
 from service.columns import SUFFIXES, check_format, keys_written
 from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
@@ -14,7 +16,8 @@ from service.layout import Layout
 from service.mapping import compile_input_mapping
 from service.models import batch_id, results_key, split_s3_uri
 from service.output_mapping import compile_output_mapping
-from service.permissions import check_output, check_source
+from service.pace import Pace
+from service.permissions import check_output, check_source, key_refused
 from service.rows import wire_bytes
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class Opened:
     fmt: SourceFormat
     columns: list[str]
     records: Iterator[Record]
+    note: str | None = None  # what is said of a format that was guessed
 
 
 @dataclass
@@ -79,8 +83,17 @@ class Checked:
     chunks: list[Chunk]
 
 
-def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem]) -> Checked:
-    """Every check that can be made, after the problems `given`; one that needs what another refused is left out."""
+def check(
+    app: App,
+    parsed: BatchInput,
+    execution_name: str,
+    given: list[Problem],
+    remaining: Callable[[], float] | None = None,
+) -> Checked:
+    """Every check that can be made, after the problems `given`; one that needs what another refused is left out.
+
+    `remaining`: how many seconds are left for it.
+    """
     problems = _Problems(given)
     named = parsed.target.name and all(problem.path != "target.name" for problem in given)
     target = problems.of(lambda: targets.resolve(app, parsed.target)) if named else None
@@ -100,7 +113,9 @@ def check(app: App, parsed: BatchInput, execution_name: str, given: list[Problem
     # Whatever is None has left a problem behind.
     assert target is not None and output is not None and location and opened and fields is not None  # noqa: PT018
     layout = Layout(parsed.execution_config, target, fields)
-    chunks = problems.of(lambda: layout.chunks(opened.records, opened.columns))
+    pace = None if remaining is None else Pace(opened.found.size, remaining)
+    records = opened.records if pace is None else pace.watch(opened.records)
+    chunks = problems.of(lambda: layout.chunks(records, opened.columns))
     problems.raise_any()
     return Checked(target, schema, output, location, opened, layout, chunks or [])
 
@@ -163,15 +178,37 @@ def _find_source(app: App, parsed: BatchInput) -> SourceObject:
 def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
     blocks = objects.read(app.s3, found)
     head = b""
-    while len(head) < SAMPLE and (block := next(blocks, b"")):
-        head += block
+    try:
+        while len(head) < SAMPLE and (block := next(blocks, b"")):
+            head += block
+    except ClientError as error:
+        if (message := key_refused(found.uri, error.response["Error"])) is None:
+            raise
+        raise BatchRefused([Problem("csv_s3_uri", message)]) from error
     options = parsed.source
     fmt = source.detect_format(
         head, complete=len(head) >= found.size, encoding=options.encoding, delimiter=options.delimiter
     )
+    note = source.guess_of(head, fmt, options.encoding)
     records = source.read_records(chain([head], blocks), fmt)
+    if note is not None:
+        records = _believed(records, fmt)
     columns = source.check_header(next(records, None))
     if (size := wire_bytes(columns)) > HEADER_BYTES:
         message = f"the names in the header take {size} bytes; at most {HEADER_BYTES} can travel with every row"
         raise BatchRefused([Problem("csv_s3_uri", f"{message}: shorten the names, or leave columns out of the file")])
-    return Opened(found, fmt, columns, records)
+    return Opened(found, fmt, columns, records, note)
+
+
+def _believed(records: Iterator[Record], fmt: SourceFormat) -> Iterator[Record]:
+    """The records of a source whose encoding is a guess; refuses it at the end if the rows speak against it."""
+    evidence = guesses.Western()
+    for record in records:
+        for cell in record.cells:
+            evidence.add(cell)
+        yield record
+    if not evidence.clear:
+        raise source.SourceFault(
+            f"the source was read as {fmt.encoding}, which its first rows speak for, but all of "
+            "its rows together do not: say what it is written in (--encoding, source.encoding), or save it as UTF-8"
+        )

@@ -25,7 +25,7 @@ from service import (
     display,
     standing,
 )
-from service.cli_common import Commands, common, examples, open_stack
+from service.cli_common import Commands, common, examples, open_stack, said_of_source, source_options
 from service.cli_complete import batch_argument, completion, target_option
 from service.errors import BatchProcessorError, BatchRefused, NotFound
 from service.models import OPEN
@@ -72,6 +72,7 @@ for _command in (
 @click.argument("csv")
 @target_option
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
+@source_options
 @click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl, .parquet, .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
@@ -83,6 +84,8 @@ def run(  # noqa: PLR0913 - one argument per option
     mapping: Path | None,
     output: str | None,
     limit: int | None,
+    encoding: str | None,
+    delimiter: str | None,
     stack_name: str | None,
     *,
     raw_cells: bool,
@@ -96,6 +99,7 @@ def run(  # noqa: PLR0913 - one argument per option
     given = client.as_named(given, destination)
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
+    given |= said_of_source(given, encoding, delimiter)
     if limit is not None:
         given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}
     if raw_cells:
@@ -109,6 +113,7 @@ def run(  # noqa: PLR0913 - one argument per option
     batch_id, execution_arn = client.start(stack, given, destination)
     display.tell(f"batch {batch_id}")
     result = cli_results.followed(stack, batch_id, execution_arn)
+    display.source_note(stack.app.records.get(batch_id).source)
     cli_results.finish(stack, result, destination, as_json=as_json)
     return 0 if client.succeeded(result, (given.get("execution_config") or {}).get("limit")) else 1
 

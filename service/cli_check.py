@@ -9,11 +9,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
 from service import cli_results, client, display, objects, source, spending
-from service.cli_common import common, examples, open_stack
+from service.cli_common import common, examples, open_stack, said_of_source, source_options
 from service.cli_complete import target_option
 from service.cost import money
 from service.errors import BatchProcessorError
@@ -42,10 +42,19 @@ OURS = 0.1  # seconds of a row beside the target's own: an assumption for two tr
 @click.argument("csv")
 @target_option
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
+@source_options
 @click.option("--sample", type=click.IntRange(1, 10_000), default=SAMPLE, show_default=True, help="Rows to run.")
 @common
 def check(  # noqa: PLR0913 - one argument per option
-    csv: str, target: str, mapping: Path | None, sample: int, stack_name: str | None, *, as_json: bool
+    csv: str,
+    target: str,
+    mapping: Path | None,
+    sample: int,
+    encoding: str | None,
+    delimiter: str | None,
+    stack_name: str | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Check the source and the mappings, run a sample spread over the file, project time and cost of the whole.
 
@@ -55,6 +64,7 @@ def check(  # noqa: PLR0913 - one argument per option
     path = None if csv.startswith("s3://") else cli_results.readable(csv)
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
+    given |= said_of_source(given, encoding, delimiter)
     record, result = sampled(stack, given, sample, cli_results.default_output(csv, given))
     told = shown(stack, record, result, as_json=as_json)
     if as_json:
@@ -68,7 +78,9 @@ def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) ->
     config.pop("limit", None)
     batch_id, execution_arn = client.start(stack, {**given, "execution_config": config}, destination)
     result = cli_results.followed(stack, batch_id, execution_arn)
-    return stack.app.records.get(batch_id), result
+    record = stack.app.records.get(batch_id)
+    display.source_note(record.source)
+    return record, result
 
 
 def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
@@ -162,7 +174,7 @@ def offered(stack: Stack, given: dict[str, Any], destination: str) -> int | None
 
     Returns the exit code of what was run.
     """
-    about = rows_about(stack, given["csv_s3_uri"])
+    about = rows_about(stack, given["csv_s3_uri"], given.get("source"))
     if about <= OFFERED_ABOVE:
         return None
     question = (
@@ -181,14 +193,20 @@ def offered(stack: Stack, given: dict[str, Any], destination: str) -> int | None
     return 0 if client.succeeded(result, None) else 1
 
 
-def rows_about(stack: Stack, uri: str) -> int:
+def rows_about(stack: Stack, uri: str, options: Any = None) -> int:
     """About how many rows a source has, by its first megabyte; 0 when it cannot be said: PrepareBatch will."""
     bucket, key = split_s3_uri(uri) or ("", "")
     try:
         found = objects.find_source(stack.app.s3, bucket, key)
         head = b"".join(objects.read(stack.app.s3, found, 0, min(_HEAD, found.size)))
-        fmt = source.detect_format(head, complete=len(head) >= found.size)
-    except (source.SourceFault, ClientError, BatchProcessorError):
+        said = options if isinstance(options, dict) else {}
+        fmt = source.detect_format(
+            head,
+            complete=len(head) >= found.size,
+            encoding=said.get("encoding"),
+            delimiter=said.get("delimiter"),
+        )
+    except (BatchProcessorError, BotoCoreError, ClientError):
         return 0
     count, end = 0, 0
     try:

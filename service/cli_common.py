@@ -11,7 +11,7 @@ from service import display, stacks
 from service.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Commands(click.Group):
@@ -47,6 +47,19 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """--stack and --json, which every command that speaks to a stack has."""
     named = click.option("--stack", "stack_name", metavar="NAME", help="A stack on AWS; without it the embedded one.")
     return named(with_json(command))
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--encoding and --delimiter, which every command that reads a new source has."""
+    encoding = click.option("--encoding", metavar="NAME", help="What the source is written in (cp1250, gb18030, …).")
+    return encoding(click.option("--delimiter", metavar="CHARACTER", help="What divides its cells, or `tab`.")(command))
+
+
+def said_of_source(given: Mapping[str, Any], encoding: str | None, delimiter: str | None) -> dict[str, Any]:
+    """What the options say of the source, beside what the mapping does; nothing when they say nothing."""
+    said = {name: value for name, value in (("encoding", encoding), ("delimiter", delimiter)) if value is not None}
+    own = given.get("source")
+    return {"source": {**(own if isinstance(own, dict) else {}), **said}} if said else {}
 
 
 def open_stack(name: str | None, *, start: bool = False) -> stacks.Stack:

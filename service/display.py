@@ -157,6 +157,7 @@ def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) ->
             console.print(f"  {name:<18}{number:>10,}")
     lines = {
         "source": known["source"].get("uri"),
+        "read as": known["source"].get("note"),
         "started": known["started_at"],
         "ended": known["ended_at"],
         "kept until": known["expires_at"],
@@ -170,6 +171,12 @@ def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) ->
     causes(known["errors"], known["counts"])
     for command in known["next"]:
         console.print(f"[dim]next:[/] {escape(command)}")
+
+
+def source_note(src: Mapping[str, Any] | None) -> None:
+    """What is to be known of how a source was read, where that was a guess."""
+    if note := (src or {}).get("note"):
+        tell(f"source: {note}")
 
 
 def batch_table(entries: Iterable[dict[str, Any]]) -> None:

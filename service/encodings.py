@@ -12,6 +12,7 @@ from itertools import accumulate, chain
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
+from service import codepages, guesses
 from service.errors import BatchProcessorError
 
 if TYPE_CHECKING:
@@ -21,23 +22,22 @@ LONGEST_FIELD = 16 * 1024 * 1024  # characters of one cell; Python's own limit o
 LONGEST_LINE = 4 * LONGEST_FIELD
 _PIECE = 256 * 1024  # bytes decoded at a time, so that memory does not follow the caller's block size
 
-_CANONICAL = {  # Python's name of the codec → ours
-    "utf-8": "utf-8",
-    "utf-8-sig": "utf-8",
-    "ascii": "utf-8",
-    "utf-16": "utf-16",
-    "utf-16-le": "utf-16-le",
-    "utf-16-be": "utf-16-be",
-    "iso8859-1": "latin-1",
-    "cp1252": "cp1252",
-}
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = (  # that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 _NOT_CSV = (  # the first bytes of what is often uploaded in place of a CSV
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook: save it as CSV (UTF-8)"),
     (b"\x1f\x8b", "compressed with gzip: unpack it"),
-    (codecs.BOM_UTF32_LE, "UTF-32 text: save it as UTF-8"),
-    (codecs.BOM_UTF32_BE, "UTF-32 text: save it as UTF-8"),
 )
+_ISO2022 = re.compile(
+    rb"\x1b(?:\$[@AB]|\$\)[AC]|\([IJ])"
+)  # what begins Japanese, Chinese or Korean in it (RFC 1468, 1557)
+_TO_UTF8 = "save the file as UTF-8 (iconv -f {} -t UTF-8)"
+_WIDE = tuple(name for name in codepages.UNICODE if name != "utf-8")  # an ASCII character takes more than one byte
 _DELIMITERS = (",", ";", "\t", "|")  # in the order in which ties are settled
 _DELIMITER_WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -45,7 +45,7 @@ _UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}
 
 @dataclass(frozen=True)
 class SourceFormat:
-    """How to read a source; `encoding` is utf-8, utf-16-le, utf-16-be, latin-1 or cp1252."""
+    """How to read a source; `encoding` is one of service/codepages.py."""
 
     encoding: str
     delimiter: str
@@ -90,22 +90,24 @@ def detect_format(
 
 def _encoding_given(name: str) -> str:
     """Return our name of the encoding that a person named."""
-    try:
-        known = _CANONICAL.get(codecs.lookup(name.strip()).name)
-    except (LookupError, ValueError):
-        known = None
-    if known is None:
-        supported = ", ".join(dict.fromkeys(_CANONICAL.values()))
-        raise SourceFault(f"source.encoding {name!r} is not supported: use one of {supported}, or leave it out")
-    return known
+    found = codepages.known(name)
+    if found is not None:
+        return found
+    if codepages.stateful(name):
+        raise SourceFault(
+            f"source.encoding {name!r} cannot be read in parts, since its bytes mean something else by those before "
+            f"them: {_TO_UTF8.format(name.strip())}"
+        )
+    supported = ", ".join(codepages.SUPPORTED)
+    raise SourceFault(f"source.encoding {name!r} is not supported: use one of {supported}, or leave it out")
 
 
 def _reconciled(given: str, marked: str | None) -> str:
     """Make the given encoding exact by the file's byte order mark, unless the two exclude each other."""
-    if given == "utf-16" and marked != "utf-8":
-        return marked or "utf-16-le"
-    # A UTF-8 mark before single-byte text is left by editors; it is dropped, so that a damaged file stays readable.
-    if marked in (None, given) or (marked == "utf-8" and given in ("latin-1", "cp1252")):
+    if given in ("utf-16", "utf-32") and (marked is None or marked.startswith(given)):
+        return marked or f"{given}-le"
+    # A UTF-8 mark before text in a code page is left by editors; it is dropped, so that a damaged file stays readable.
+    if marked in (None, given) or (marked == "utf-8" and given not in codepages.UNICODE):
         return given
     raise SourceFault(
         f"source.encoding is {given}, but the source begins with the byte order mark of {marked}: "
@@ -114,16 +116,33 @@ def _reconciled(given: str, marked: str | None) -> str:
 
 
 def _encoding_seen(sample: bytes, *, complete: bool) -> str:
-    """Return the encoding that the bytes themselves show, without a mark."""
+    """Return the encoding that the bytes themselves show, without a mark; refuse where several are likely."""
     valid = _decodes(sample, "utf-8", complete=complete)
     wide = _utf16_seen(sample, valid_utf8=valid)
     if wide:
         return wide
+    if valid and _ISO2022.search(sample):
+        raise SourceFault(f"the source is written in ISO-2022, which cannot be read in parts: {_TO_UTF8.format('…')}")
     # Characters of UTF-8 beside bytes that are none: damaged UTF-8. Reading then refuses the row, where a
-    # single-byte encoding would turn every sound character into nonsense without a word.
-    if valid or _UTF8_CHARACTER.search(sample):
+    # code page would turn every sound character into nonsense without a word.
+    if valid or _damaged_utf8(sample):
         return "utf-8"
-    return "cp1252" if _decodes(sample, "cp1252", complete=complete) else "latin-1"
+    if guesses.is_western(sample):
+        return "cp1252"
+    raise SourceFault(guesses.doubt(sample))
+
+
+def _damaged_utf8(sample: bytes) -> bool:
+    """Tell whether most bytes beyond ASCII are characters of UTF-8; a few are in other encodings by chance."""
+    beyond = len(sample) - len(sample.translate(None, bytes(range(0x80, 0x100))))
+    return 3 * sum(map(len, _UTF8_CHARACTER.findall(sample))) >= 2 * beyond
+
+
+def guess_of(sample: bytes, fmt: SourceFormat, encoding: str | None) -> str | None:
+    """Return what is to be said of a format that was guessed; None when it was given, or is plain."""
+    if encoding is not None or fmt.encoding in codepages.UNICODE:
+        return None
+    return guesses.told(sample, fmt.encoding)
 
 
 def _decodes(sample: bytes, codec: str, *, complete: bool) -> bool:
@@ -246,10 +265,20 @@ class Lines:
             except UnicodeDecodeError as error:
                 self.undecodable = error
                 text = error.object[: error.start].decode(self._encoding)
+            if self._encoding == "euc-jp" and "~" in text:
+                self._check_tildes(text, piece)
             if text:
                 yield text
             if self.undecodable is not None:
                 return
+
+    def _check_tildes(self, text: str, piece: bytes) -> None:
+        """Refuse the one character that takes three bytes and is measured as one; it begins in the piece or before."""
+        if text.count("~") != piece.count(b"~"):
+            raise SourceFault(
+                f"the source has byte 0x8f 0xa2 0xb7, a tilde of three bytes, before offset {self._given}: "
+                + _TO_UTF8.format("EUC-JP")
+            )
 
     def _pieces(self) -> Iterator[bytes]:
         """Yield the blocks without the byte order mark, in pieces of bounded size."""
@@ -262,7 +291,7 @@ class Lines:
 
     def _measured(self, lines: list[str], *, ascii_only: bool = False) -> list[str]:
         """Note where each of the lines ends, and return them."""
-        if self._encoding in ("latin-1", "cp1252") or (ascii_only and self._encoding == "utf-8"):
+        if self._encoding in codepages.SINGLE or (ascii_only and self._encoding not in _WIDE):
             sizes = map(len, lines)
         else:
             sizes = map(len, map(methodcaller("encode", self._encoding), lines))

@@ -66,10 +66,10 @@ def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:
     if manifest_key is None:
         return []
     try:
-        body = app.s3.get_object(Bucket=app.settings.data_bucket, Key=manifest_key)["Body"]
+        found = list(objects.lines(app.s3, app.settings.data_bucket, manifest_key))
     except ClientError as error:
         if error.response["Error"]["Code"] not in objects.UNREADABLE:
             raise
         return []
-    chunks = (source.Chunk.from_json(json.loads(line)) for line in body.iter_lines())
+    chunks = (source.Chunk.from_json(json.loads(line)) for line in found)
     return [(span.first_row, span.first_row + span.rows, chunk.number) for chunk in chunks for span in chunk.ranges]

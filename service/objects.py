@@ -1,49 +1,28 @@
-"""Objects in S3 as the batch processor reads and writes them: streams, ranges under an ETag, multipart uploads."""
+"""Objects in S3 as the batch processor finds and writes them: sources, multipart uploads."""
 
 from __future__ import annotations
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from service.errors import BatchProcessorError, BatchRefused, Problem, SourceChanged
+from service.bodies import BLOCK, SourceObject, lines, read, whole
+from service.errors import BatchProcessorError, BatchRefused, Problem
+from service.permissions import key_refused, not_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
-BLOCK = 1 << 20
-# GetObject's answers when the version asked for is not there; a range of that version is never beyond its end.
-_GONE = ("PreconditionFailed", "412", "NoSuchKey", "NoSuchBucket", "InvalidRange")
+__all__ = ["BLOCK", "MultipartUpload", "SourceObject", "UploadGone", "find_source", "lines", "read", "whole"]
 # An object that is gone or may not be read; without s3:ListBucket, one that is gone answers AccessDenied.
 UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 _GZIP = 31  # zlib's window bits for a gzip header; it has no time in it, so that the same rows are the same bytes
 IN_FLIGHT = 3  # parts on their way while the next one is filled: with it 32 MiB
 PART = 8 << 20  # bytes; S3 takes 10,000 parts of 5 MiB to 5 GiB, so 80 GB at this size
-
-
-@dataclass(frozen=True)
-class SourceObject:
-    """One version of an object: every read of it is conditional on the ETag."""
-
-    bucket: str
-    key: str
-    etag: str
-    size: int
-
-    @classmethod
-    def of(cls, src: Mapping[str, Any]) -> SourceObject:
-        """The version that a plan or a record names."""
-        return cls(src["bucket"], src["key"], src["etag"], int(src["size"]))
-
-    @property
-    def uri(self) -> str:
-        """`s3://bucket/key`."""
-        return f"s3://{self.bucket}/{self.key}"
 
 
 def find_source(s3: Any, bucket: str, key: str) -> SourceObject:
@@ -53,7 +32,7 @@ def find_source(s3: Any, bucket: str, key: str) -> SourceObject:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in ("403", "AccessDenied"):
-            message = f"s3://{bucket}/{key} is not there or may not be read: see the parameter SourceObjectArns"
+            message = not_readable(f"s3://{bucket}/{key}")
         elif code in ("404", "NoSuchKey", "NoSuchBucket"):
             message = f"there is no object s3://{bucket}/{key}: correct the name, or upload it first"
         else:
@@ -64,23 +43,6 @@ def find_source(s3: Any, bucket: str, key: str) -> SourceObject:
             [Problem("csv_s3_uri", f"s3://{bucket}/{key} is empty: it holds no header that names columns")]
         )
     return SourceObject(bucket, key, head["ETag"], head["ContentLength"])
-
-
-def read(s3: Any, source: SourceObject, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Blocks of the bytes start to end (exclusive); raises SourceChanged when the object is another one by now."""
-    last = (source.size if end is None else end) - 1
-    if last < start:
-        return
-    try:
-        answer = s3.get_object(Bucket=source.bucket, Key=source.key, Range=f"bytes={start}-{last}", IfMatch=source.etag)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
-            raise SourceChanged(
-                f"{source.uri} was replaced or deleted after the batch was prepared (its ETag was {source.etag}): "
-                "start a new batch with the new file"
-            ) from error
-        raise
-    yield from answer["Body"].iter_chunks(BLOCK)
 
 
 class UploadGone(BatchProcessorError):
@@ -166,7 +128,8 @@ class MultipartUpload:
 
     def _send(self) -> None:
         if self.upload_id is None:
-            created = self._s3.create_multipart_upload(**self._where, **self._about)
+            with self._keyed():
+                created = self._s3.create_multipart_upload(**self._where, **self._about)
             self.upload_id = created["UploadId"]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="parts")
@@ -176,7 +139,8 @@ class MultipartUpload:
         self._sent.append(self._pool.submit(self._part, len(self._sent) + 1, self._rest()))
 
     def _part(self, number: int, body: bytes) -> dict[str, Any]:
-        sent = self._s3.upload_part(**self._where, UploadId=self.upload_id, PartNumber=number, Body=body)
+        with self._keyed():
+            sent = self._s3.upload_part(**self._where, UploadId=self.upload_id, PartNumber=number, Body=body)
         return {"ETag": sent["ETag"], "PartNumber": number}
 
     def _rest(self) -> bytes:
@@ -191,12 +155,25 @@ class MultipartUpload:
     def complete(self) -> None:
         """Makes the object, replacing what was there."""
         if self.upload_id is None:
-            self._s3.put_object(**self._where, Body=self._rest(), **self._about)
+            with self._keyed():
+                self._s3.put_object(**self._where, Body=self._rest(), **self._about)
             return
         self.seal()
-        self._s3.complete_multipart_upload(
-            **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
-        )
+        with self._keyed():
+            self._s3.complete_multipart_upload(
+                **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
+            )
+
+    @contextmanager
+    def _keyed(self) -> Iterator[None]:
+        """Raises BatchRefused where S3 refuses the bucket's KMS key: a repetition would change nothing."""
+        try:
+            yield
+        except ClientError as error:
+            message = key_refused("s3://{Bucket}/{Key}".format(**self._where), error.response["Error"])
+            if message is None:
+                raise
+            raise BatchRefused([Problem("output_bucket", message)]) from error
 
     def abort(self) -> None:
         """Forgets what was sent; its own failure is passed over, since an error that matters more is on its way."""

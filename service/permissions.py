@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
 
@@ -61,3 +61,27 @@ def _short(key: str) -> str:
 def _refused(path: str, message: str, parameter: str, patterns: tuple[str, ...]) -> BatchRefused:
     now = ", ".join(patterns) or "none"
     return BatchRefused([Problem(path, f"{message} the stack's parameter {parameter} and deploy again (now: {now})")])
+
+
+def not_readable(uri: str) -> str:
+    """Return what a 403 of HeadObject can mean: it has no body that would say so (S3 API reference, HeadObject)."""
+    return (
+        f"{uri} answers 403, which has three causes: it is not there (a bucket that may not be listed does not say "
+        "so); it may not be read (the stack's parameter SourceObjectArns, or the bucket's policy); or it is encrypted "
+        "with a KMS key that the stack may not use (the parameter KmsKeyArns, and the key's policy)"
+    )
+
+
+def key_refused(uri: str, error: Any) -> str | None:
+    """Return what S3's error means when it is about a KMS key, None of any other.
+
+    S3 names the action in the message of AccessDenied (S3 user guide, "Troubleshoot access denied errors"), and passes
+    on errors of KMS as codes that begin with KMS. ("Error responses").
+    """
+    code, said = error.get("Code", ""), error.get("Message", "")
+    if not code.startswith("KMS.") and not (code == "AccessDenied" and "kms:" in said.lower()):
+        return None
+    return (
+        f"{uri} is encrypted with a KMS key that this stack may not use: add the key to the stack's parameter "
+        f"KmsKeyArns and deploy again, and let the key's own policy allow it ({code}: {said})"
+    )

@@ -16,6 +16,8 @@ from service.source_rows import READ_BY, SourceRows
 from service.table import BatchItem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.app import App
     from service.source import Chunk
 
@@ -24,10 +26,11 @@ _MESSAGE_KEPT = 20_000  # characters of a refusal that stand in the record
 _DAY = 86_400
 
 
-def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
+def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | None = None) -> dict[str, Any]:
     """What the state machine needs to run the batch; raises BatchRefused with every problem found.
 
-    `event`: input, execution_name, execution_arn and started_at of the execution. A batch that is refused leaves a
+    `event`: input, execution_name, execution_arn and started_at of the execution; `remaining`: how many seconds are
+    left. A batch that is refused leaves a
     record that says why, unless not even its target has a name.
     """
     if isinstance(event["input"], dict) and event["input"].get("rerun_of") is not None:
@@ -38,7 +41,7 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     if recorded:
         record = app.records.create(record)
     try:
-        return _write(app, parsed, record, check(app, parsed, event["execution_name"], problems))
+        return _write(app, parsed, record, check(app, parsed, event["execution_name"], problems, remaining))
     except BatchProcessorError as refused:
         error = {"type": type(refused).__name__, "message": str(refused)[:_MESSAGE_KEPT]}
         if recorded:
@@ -134,6 +137,7 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
             "uri": parsed.csv_s3_uri,
             **{name: src[name] for name in READ_BY},
             "columns": plan["columns"],
+            **({} if checked.opened.note is None else {"note": checked.opened.note}),
         },
         output_columns=None if columns is None else list(columns),
         csv=parsed.csv.model_dump()

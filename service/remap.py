@@ -27,7 +27,7 @@ from service import batches, checks
 from service.batch_input import read_input
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
-from service.objects import UNREADABLE
+from service.objects import UNREADABLE, whole
 from service.output_mapping import compile_output_mapping
 from service.progress import BatchRunning, check_ready
 from service.store import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
@@ -235,12 +235,11 @@ class _Extractor:
         if place is None:
             return None
         try:
-            body: bytes = self._s3.get_object(Bucket=place[0], Key=place[1])["Body"].read()
+            return b"".join(whole(self._s3, *place))
         except ClientError as error:
             if error.response["Error"]["Code"] not in UNREADABLE:
                 raise
             return None
-        return body
 
     def _fresh(self, item: Mapping[str, Any], output: Any) -> dict[str, Any]:
         """What the output gives by the new mapping, in wire form; too much for an item is a failed extraction."""

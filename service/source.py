@@ -17,6 +17,7 @@ from service.encodings import (
     SourceFault,
     SourceFormat,
     detect_format,
+    guess_of,
 )
 from service.errors import BatchProcessorError, BatchRefused, Problem
 
@@ -34,6 +35,7 @@ __all__ = [
     "check_header",
     "dealt_order",
     "detect_format",
+    "guess_of",
     "read_chunk",
     "read_records",
     "row_of",
@@ -117,10 +119,9 @@ def _open_quote(cell: str, last_line: int, number: int) -> SourceFault:
 
 def _undecodable(error: UnicodeDecodeError, fmt: SourceFormat, line: int, number: int, at: int) -> SourceFault:
     """Return the fault of a byte that the encoding does not have."""
-    others = ", ".join(name for name in ("utf-8", "cp1252", "latin-1", "utf-16") if not fmt.encoding.startswith(name))
     message = (
         f"{_name(number)} (line {line}) has byte 0x{error.object[error.start]:02x} at offset {at}, which is not "
-        f"{fmt.encoding}: set source.encoding to what the file is written in ({others}), or correct the file"
+        f"{fmt.encoding}: say what the file is written in (--encoding, source.encoding), or correct it"
     )
     return SourceFault(message, line=line, row=number)
 

@@ -26,8 +26,7 @@ class SourceRows:
         self._s3 = app.s3
         self._object, self._format = objects.SourceObject.of(src), source.SourceFormat.of(src)
         self._rows, self._starts, self._lines = array("q"), array("q"), array("q")  # of every span of every chunk
-        body = self._s3.get_object(Bucket=app.settings.data_bucket, Key=chunks_key)["Body"]
-        for line in body.iter_lines():
+        for line in objects.lines(self._s3, app.settings.data_bucket, chunks_key):
             for span in source.Chunk.from_json(json.loads(line)).ranges:
                 self._rows.append(span.first_row)
                 self._starts.append(span.start)

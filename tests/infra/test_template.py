@@ -416,7 +416,7 @@ ACTIONS = {
     "stop_execution": "states:StopExecution",
 }
 # Asked for by no call: without it S3 answers 403, not 404, for an object that is not there (S3 guide, GetObject).
-BESIDE = {"s3:ListBucket"}
+BESIDE = {"s3:ListBucket"} | {"kms:Decrypt", "kms:GenerateDataKey"}  # S3 calls KMS for who calls S3
 COMMAND_LINE = {  # with the user's own rights
     *(
         "cli",
@@ -498,8 +498,9 @@ LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapp
 # By role: resource → actions, of what its handler calls.
 EXPECTED: dict[str, dict[str, set[str]]] = {
     "PrepareBatchRole": {
-        f"{DATA}/*": {"s3:GetObject"},  # objects.find_source, objects.read
+        f"{DATA}/*": {"s3:GetObject"},  # objects.find_source, bodies.read
         "SourceObjectArns": {"s3:GetObject"},
+        "KmsKeyArns": {"kms:Decrypt"},
         "DataBucket.Arn": {"s3:ListBucket"},
         f"{DATA}/batches/*": {"s3:PutObject"},  # prepare._write
         # Records.get and Plans.load of a rerun, Records.create and Plans.save, Records.chunks (Fates), Records.update
@@ -512,13 +513,15 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "AgentArns": {"states:DescribeStateMachine"},  # unqualified for versions and aliases too
     },
     "InputMapperRole": {
-        f"{DATA}/*": {"s3:GetObject"},  # objects.read
+        f"{DATA}/*": {"s3:GetObject"},  # bodies.read
         "SourceObjectArns": {"s3:GetObject"},
+        "KmsKeyArns": {"kms:Decrypt"},
         "DataBucket.Arn": {"s3:ListBucket"},  # a deleted source is told from a forbidden one
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},  # Plans.load, stopped; add_to_tally, stop
         "ResultsTable.Arn": {"dynamodb:PutItem"},  # INVALID_INPUT
     },
     "OutputWriterRole": {
+        "KmsKeyArns": {"kms:Decrypt"},  # of the source that it reads again
         "ResultsTable.Arn": {"dynamodb:PutItem"},
         # Plans.load, Plans.stopped; Plans.save_chunk; Plans.add_to_tally, Plans.stop
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -533,6 +536,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"},
         f"{DATA}/*": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
         "SourceObjectArns": {"s3:GetObject"},
+        "KmsKeyArns": {"kms:Decrypt", "kms:GenerateDataKey"},
         # MultipartUpload; files.following, Files.complete and Files.abort
         "OutputObjectArns": {
             f"s3:{action}"
@@ -552,6 +556,15 @@ def test_a_function_may_do_what_it_calls_and_no_more(role: str) -> None:
         "*": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
     }
     assert grants(role) == expected
+
+
+@pytest.mark.parametrize("role", EXPECTED)
+def test_who_reads_sources_or_writes_outputs_may_use_their_keys(role: str) -> None:
+    """S3 user guide, "Protecting data using SSE-KMS": Decrypt to read; both to write in parts."""
+    granted = grants(role)
+    needed = {"kms:Decrypt"} if "SourceObjectArns" in granted else set()
+    needed |= {"kms:Decrypt", "kms:GenerateDataKey"} if "OutputObjectArns" in granted else set()
+    assert granted.get("KmsKeyArns", set()) == needed
 
 
 def test_roles_are_all_looked_at() -> None:

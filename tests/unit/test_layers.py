@@ -17,7 +17,7 @@ HANDLERS = {path.stem: path for path in sorted((ROOT / "handlers").glob("*.py"))
 AWS = {"boto3", "botocore", "pynamodb", "s3transfer", "ministack"}
 PURE = (
     "source",
-    "encodings",
+    *("encodings", "codepages", "guesses", "pace"),
     "mapping",
     "expressions",
     "extraction",

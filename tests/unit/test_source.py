@@ -63,7 +63,6 @@ def fault_of(content: bytes, fmt: SourceFormat = UTF8, size: int = 7, **where: i
         ("編號,説明\n一,一個簡短的説明文字在這裡\n".encode("utf-16-le"), "utf-16-le", 0),
         ("編號,説明\n一,一個簡短的説明文字在這裡\n".encode("utf-16-be"), "utf-16-be", 0),
         ("id,name\n1,Zoë “x” €\n".encode("cp1252"), "cp1252", 0),
-        (b"id,name\n1,Zo\xeb \x81\n", "latin-1", 0),
         ("id,name\n1,Zoë\n2,".encode() + b"caf\xe9\n", "utf-8", 0),
         (b"id,bin\n1,\x00\n2,\x00\x00\x00\n", "utf-8", 0),
     ],
@@ -77,7 +76,8 @@ def test_encoding_is_detected(content: bytes, encoding: str, bom_bytes: int) -> 
 def test_a_character_cut_by_the_end_of_the_sample_is_no_fault(cut: int) -> None:
     sample = b"id,name\n1,a\n2," + "🦀".encode()[:cut]
     assert detect_format(sample, complete=False).encoding == "utf-8"
-    assert detect_format(sample, complete=True).encoding == "cp1252" if cut == 1 else "utf-8"
+    with pytest.raises(SourceFault, match="cannot be told for sure"):
+        detect_format(sample, complete=True)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_a_given_encoding_wins(name: str, encoding: str) -> None:
     assert detect_format("é".encode("cp1252"), complete=True, encoding=name).encoding == encoding
 
 
-@pytest.mark.parametrize("name", ["shift_jis", "utf-7", "rot13", "utf-32", "", "no\0sense"])
+@pytest.mark.parametrize("name", ["big5hkscs", "rot13", "base64", "", "no\0sense"])
 def test_an_encoding_outside_the_supported_ones_is_refused(name: str) -> None:
-    with pytest.raises(SourceFault, match="use one of utf-8, utf-16, utf-16-le, utf-16-be, latin-1, cp1252"):
+    with pytest.raises(SourceFault, match=r"use one of utf-8, utf-16, .*cp1252, .*gb18030"):
         detect_format(b"id\n", complete=True, encoding=name)
 
 
@@ -130,7 +130,7 @@ def test_an_empty_source_is_refused(sample: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("sample", "what"),
-    [(b"PK\x03\x04\x14", "Excel"), (b"\x1f\x8b\x08", "gzip"), (codecs.BOM_UTF32_LE + b"a\0\0\0", "UTF-32")],
+    [(b"PK\x03\x04\x14", "Excel"), (b"\x1f\x8b\x08", "gzip")],
 )
 def test_what_is_no_text_is_named(sample: bytes, what: str) -> None:
     with pytest.raises(SourceFault, match=what):
@@ -273,7 +273,7 @@ def test_an_undecodable_byte_is_named_with_its_place(
         fault = fault_of(content, fmt, size)
         assert (fault.line, fault.row) == (line, row)
         assert words in fault.message
-        assert "set source.encoding" in fault.message
+        assert "--encoding, source.encoding" in fault.message
 
 
 def test_rows_before_an_undecodable_byte_are_read() -> None:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import csv
 import io
+import re
 from itertools import pairwise
 
 import pytest
@@ -143,12 +144,16 @@ def test_any_bytes_are_read_or_refused_with_a_place(content: bytes, sizes: list[
 
 @given(sample=st.binary(max_size=60), complete=st.booleans())
 def test_any_sample_gives_a_format_or_a_reason(*, sample: bytes, complete: bool) -> None:
-    if sample in (b"", *MARKS.values()) or sample.startswith((b"PK\x03\x04", b"\x1f\x8b", codecs.BOM_UTF32_LE)):
+    if sample in (b"", *MARKS.values()) or sample.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         with pytest.raises(SourceFault, match=r"empty|not a CSV"):
             detect_format(sample, complete=complete)
         return
-    fmt = detect_format(sample, complete=complete)
-    assert fmt.encoding in {"utf-8", "utf-16-le", "utf-16-be", "latin-1", "cp1252"}
+    try:
+        fmt = detect_format(sample, complete=complete)
+    except SourceFault as fault:
+        assert re.search("cannot be told for sure|ISO-2022|empty", fault.message)  # noqa: PT017 - it may be raised
+        return
+    assert fmt.encoding in {"utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp1252"}
     assert fmt.delimiter in ",;\t|"
 
 
