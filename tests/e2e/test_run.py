@@ -19,7 +19,17 @@ from service.local import CHECKOUT, STACK
 from service.models import Result
 
 EXAMPLES = CHECKOUT / "examples"
-RESULT_KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
+RESULT_KEYS = [
+    "status",
+    "batch_id",
+    "csv_location",
+    "row_count",
+    "execution_time_ms",
+    "counts",
+    "errors",
+    "fields",
+    "guarded_cells",
+]
 COUNTS = ["SUCCESS", "FAILED", "TIMEOUT", "INVALID_INPUT", "EXTRACTION_FAILED", "NOT_RUN", "MISSING"]
 
 

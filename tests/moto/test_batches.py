@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from service.app import App
 
 AMPLE = 900_000
-KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
+KEYS = [
+    "status",
+    "batch_id",
+    "csv_location",
+    "row_count",
+    "execution_time_ms",
+    "counts",
+    "errors",
+    "fields",
+    "guarded_cells",
+]
 
 
 @pytest.fixture(autouse=True)
