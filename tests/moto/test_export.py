@@ -268,7 +268,7 @@ def test_columns_of_an_open_mapping_are_found_in_one_pass(app: App) -> None:
 
 def test_no_results_at_all(app: App) -> None:
     export(app, None)
-    assert made(app) == b"_row_id,_status,_error,_execution_time_ms,_timestamp\r\n"
+    assert made(app) == b'"_row_id",_status,_error,_execution_time_ms,_timestamp\r\n'
 
 
 def test_options_of_the_csv(app: App) -> None:
