@@ -49,10 +49,12 @@ class Seen:
 
     def maps(self, maps: Iterable[Fields]) -> None:
         """Counts fields of whole maps, in the order in which their names come up."""
-        for name, found in Counter(
-            name for fields in maps for name, one in fields.items() if one.S or (one.S is None and not one.NULL)
-        ).items():
-            self.add(name, found)
+        found: Counter[str] = Counter()
+        for fields in maps:
+            for name, one in fields.items():
+                found[name] += bool(one.S) if one.S is not None else not one.NULL
+        for name, count in found.items():
+            self.add(name, count)
 
     def state(self) -> dict[str, Any]:
         """What a later one goes on from; a list, for it keeps its order on the way."""

@@ -53,6 +53,13 @@ def test_every_field_is_counted_in_every_format_also_the_one_that_no_row_has(kin
     assert [(one["name"], one["found"], one["of"]) for one in later.told(2)] == [(*one, 2) for one in FOUND]
 
 
+def test_a_field_of_an_open_mapping_that_is_always_empty_is_known() -> None:
+    seen = Seen()
+    lines = JsonLines("b", seen)
+    lines.results(items(lines.shape))
+    assert list(seen.counts.items()) == FOUND[:3]
+
+
 def test_guarded_cells_are_counted() -> None:
     seen = Seen()
     for neutralise in (True, False):
