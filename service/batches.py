@@ -140,6 +140,8 @@ def _close(app: App, identifier: str, record: BatchItem | None, export: Export, 
         "execution_time_ms": elapsed_ms(run_started_at(record), ended_at) if record is not None else None,
         "counts": counts,
         "errors": export.tally.groups(),
+        "fields": export.tally.fields(),
+        "guarded_cells": export.tally.seen.guarded,
     }
     if record is not None:
         slowest = [[name, took] for took, name in export.tally.slowest]
@@ -151,7 +153,7 @@ def _close(app: App, identifier: str, record: BatchItem | None, export: Export, 
         "row_count": export.tally.rows,
         "execution_time_ms": values["execution_time_ms"],
         "counts": counts,
-        "errors": values["errors"],
+        **{name: values[name] for name in ("errors", "fields", "guarded_cells")},
     }
 
 
@@ -207,6 +209,8 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
         execution_time_ms=elapsed_ms(run_started_at(record), ended_at),
         counts_exact=False,
         counts={**empty_counts(), **counts} if total else None,
+        fields=None,  # of the run before, and of its CSV
+        guarded_cells=None,
         error=error_of(ended_as, f"the execution {_ENDED_AS.get(ended_as, 'failed')}: {cause or 'no cause given'}"),
     )
 

@@ -102,6 +102,7 @@ def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: b
         "sampled": len(rows),
         "succeeded": counts["SUCCESS"],
         "errors": [group for group in result["errors"] if group["status"] != "NOT_RUN"],
+        "fields": result["fields"],
         "rows": rows,
         "projected": {"seconds": round(took, 1), "usd": round(cost.total_usd, 6), "formula": cost.explain()},
         "next": [f"batch-processor rerun '{name}'"] if total > len(rows) else [f"batch-processor results '{name}'"],
@@ -157,6 +158,7 @@ def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
     display.row_table(told["rows"])
     _tell_first_input(told["first_input"])
     console.print(f"{told['succeeded']} of {count} succeeded")
+    display.fields(told["fields"])
     display.causes(told["errors"], {row["status"]: 1 for row in told["rows"]})
     took = display.seconds(told["projected"]["seconds"])
     formula = f"{total:,} rows × ({each:.2f} s of the target + {OURS} s) / {at_once} at a time"

@@ -11,6 +11,7 @@ from service import display, display_traces, schemas, target_files, traces
 from service.cli_common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
 from service.models import KIND_OF_TYPE
+from service.seen import Seen, never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +44,8 @@ def schema_check(file: Path, sample: Path | None, target: str | None, *, as_json
 
     FILE is YAML or JSON: a registry schema, an output mapping in any form, or a whole mapping file. With a sample,
     each field is shown with its value, the step that found it, and why the steps before it did not. Exit code 0 when
-    every output of the sample would be a SUCCESS, 1 when one would be EXTRACTION_FAILED, 2 when FILE is faulty.
+    every output of the sample would be a SUCCESS and each field is found in one of them at least, 1 when not, 2 when
+    FILE is faulty.
     """  # noqa: D301 - \b is click's mark for lines that are kept as they are
     checked = schemas.check_document(schemas.read_document(file), target)
     if sample is None:
@@ -67,10 +69,14 @@ def _show_outlines(checked: list[CheckedMapping], *, as_json: bool) -> None:
 
 
 def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
-    """Shows what the mapping makes of every output; 0 when all of them give a success."""
+    """Shows what the mapping makes of every output; 0 when all of them give a success and every field is found once."""
     failed = 0
+    seen = Seen()
+    seen.know(checked.plan.columns or ())
     for number, output in enumerate(outputs, 1):
         trace = traces.traced(checked.plan, output)
+        for one in trace["fields"]:
+            seen.add(one["name"], one["found_by"] is not None)
         failed += trace["status"] != "SUCCESS"
         if as_json:
             display.print_json({"output": number, **trace})
@@ -78,7 +84,11 @@ def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
             display_traces.extraction_trace(trace, number, len(outputs))
     if len(outputs) > 1:
         display.tell(f"{len(outputs)} outputs: {len(outputs) - failed} SUCCESS, {failed} EXTRACTION_FAILED")
-    return 1 if failed else 0
+    absent = [one["name"] for one in never(seen.told(len(outputs)))]
+    if absent:
+        whole = "the output" if len(outputs) == 1 else f"any of the {len(outputs)} outputs"
+        display.tell(f"not found in {whole}: {', '.join(absent)}; correct its paths, or leave the field out")
+    return 1 if failed or absent else 0
 
 
 @schema.command("register")

@@ -20,11 +20,21 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 # Of a result's key, by format; `.gz` may follow, but not where the format is compressed in itself.
 SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet"}
 METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
+# The last names of a header whose file has guarded cells: quotes around a name that needs none are nothing to a reader
+# of CSV, and tell us later that a `'` before a formula is ours. A file that went through another program has lost them,
+# or has quotes around the other names too: then its cells are read as they are, which changes none of them.
+GUARDED = ",".join([f'"{METADATA[0]}"', *METADATA[1:]])
 NO_PYARROW = (
     "Parquet needs pyarrow, which this stack does not have: on AWS, deploy it with the parameter ParquetLayerArn "
     "(docs/usage.md says which layers hold it); on the embedded stack, pip install 'batch-processor[parquet]'"
 )
 _COMPRESSED = "Parquet is compressed inside the file: leave .gz away"
+
+
+def has_guarded_cells(header: str) -> bool:
+    """Whether a CSV is an export of ours with guarded cells, by its first line as it stands in the file."""
+    names = header.rstrip("\r\n")
+    return names == GUARDED or names.endswith("," + GUARDED)
 
 
 def csv_option_problems(options: Any) -> list[Problem]:

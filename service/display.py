@@ -15,12 +15,14 @@ from rich.table import Table
 
 from service.cost import money
 from service.models import OPEN, RowStatus
+from service.seen import guarded, seldom, warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _STYLES = {"SUCCEEDED": "green", "PARTIAL": "yellow", "INCOMPLETE": "yellow", "FAILED": "red", "EXPIRED": "dim"}
 _CELL = 60
+_SELDOM = 3  # fields that are told of those that some rows lack
 _PLAIN_WIDTH = 160  # characters of a table that goes to a file or a pipe
 _GAP = 2  # characters between two columns
 _CAUSE = 40  # characters that a result has at least beside its input, where there are so many
@@ -121,7 +123,21 @@ def summary(result: Mapping[str, Any], ran: int | None = None) -> None:
     for status, count in counts.items():
         if count:
             console.print(f"  {status:<18}{count:>10,}")
+    fields(result["fields"])
+    if said := guarded(result["guarded_cells"]):
+        console.print(f"  [dim]{escape(said)}[/]")
     causes(result["errors"], counts)
+
+
+def fields(known: Iterable[Mapping[str, Any]]) -> None:
+    """Fields that no row has, as a warning, and some of those that not all rows have."""
+    console = stdout()
+    known = list(known)
+    if said := warning(known):
+        console.print(f"  [yellow]{escape(_CONTROL.sub('', said))}[/]")
+    for one in seldom(known, _SELDOM):
+        name = escape(_CONTROL.sub("", short(one["name"])))
+        console.print(f"  [dim]{name}: found in {one['found']:,} of {rows_text(one['of'])}[/]")
 
 
 def causes(errors: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
@@ -134,12 +150,14 @@ def causes(errors: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
         kind = group["status"] if group["error"] == group["status"] else f"{group['status']} {group['error']}"
         first_line = group["message"].splitlines()[0] if group["message"] else ""
         more = ", …" if group["count"] > len(group["row_ids"]) else ""
-        console.print(f"  {group['count']:>6,} × {escape(kind)}: {escape(first_line)}")
-        console.print(f"           [dim]{row_list(group['row_ids'])}{more}[/]")
+        alike = "; the others differ in numbers, ids or quoted values" if group.get("alike") else ""
+        least = "at least " if group.get("at_least") else ""
+        console.print(f"  {least}{group['count']:>6,} × {escape(kind)}: {escape(_CONTROL.sub('', first_line))}")
+        console.print(f"           [dim]{escape(row_list(group['row_ids']))}{more}{alike}[/]")
     shown = sum(group["count"] for group in errors)
     total = sum(count for status, count in counts.items() if status != RowStatus.SUCCESS)
     if total > shown:
-        console.print(f"  {total - shown:>6,} of other causes")
+        console.print(f"  {total - shown:>6,} of rarer causes")
 
 
 def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) -> None:
@@ -155,6 +173,7 @@ def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) ->
     for name, number in known["counts"].items():
         if number:
             console.print(f"  {name:<18}{number:>10,}")
+    fields(known["fields"])
     lines = {
         "source": known["source"].get("uri"),
         "read as": known["source"].get("note"),

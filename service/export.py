@@ -57,7 +57,7 @@ class Export:
             self._upload = self._open(bucket, key, state)
         self._last = state.get("last_row_id")
         self._found = _Found(state.get("found"))
-        self.tally = Tally(state.get("counts"), state.get("errors"), state.get("slowest"))
+        self.tally = Tally(state.get("tally"))
 
     def _open(self, bucket: str, key: str, state: Mapping[str, Any]) -> objects.MultipartUpload | Files:
         """What is written to; raises UploadGone."""
@@ -118,15 +118,17 @@ class Export:
         """What makes the lines; None when the time runs low before the columns are known."""
         inputs, metadata = bool(self._csv.get("include_original", True)), bool(self._csv.get("add_metadata", True))
         if self._format == "jsonl":
-            return JsonLines(self._batch_id, inputs=inputs, metadata=metadata)
+            if self._record is not None:
+                self.tally.seen.know(self._record.output_columns or ())
+            return JsonLines(self._batch_id, self.tally.seen, inputs=inputs, metadata=metadata)
         columns = self._columns(remaining_ms, inputs=inputs, metadata=metadata)
         if columns is None:
             return None
         if self._format == "parquet":
             from service.parquet import ParquetLines  # noqa: PLC0415 - of no other format
 
-            return ParquetLines(columns)
-        return CsvLines(columns, neutralise=self._csv.get("neutralise_formulas", True))
+            return ParquetLines(columns, self.tally.seen)
+        return CsvLines(columns, self.tally.seen, neutralise=self._csv.get("neutralise_formulas", True))
 
     def _columns(self, remaining_ms: Callable[[], int], *, inputs: bool, metadata: bool) -> Columns | None:
         """The columns: as recorded, else found in one pass over the results; None when the time runs low."""
@@ -163,9 +165,7 @@ class Export:
         return {
             **self._upload.state(),
             "last_row_id": self._last,
-            "counts": self.tally.counts,
-            "errors": self.tally.kept(),
-            "slowest": self.tally.slowest,
+            "tally": self.tally.state(),
             "found": self._found.state(),
         }
 

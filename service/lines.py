@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from json.encoder import encode_basestring
+from operator import ne
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.cells import csv_lines, neutralised, quoted
+from service.columns import GUARDED, METADATA
 from service.models import row_id, row_number
+from service.seen import Seen
 from service.wire import ATTRIBUTES, Named, Shape, json_object, text_of
 
 if TYPE_CHECKING:
@@ -65,20 +68,29 @@ class CsvLines:
     content_type = "text/csv; charset=utf-8"
     names: tuple[str, ...] = ATTRIBUTES
 
-    def __init__(self, columns: Columns, *, neutralise: bool) -> None:
+    def __init__(self, columns: Columns, seen: Seen | None = None, *, neutralise: bool) -> None:
         self._columns = columns
         self._neutralise = neutralise
+        self._seen = seen or Seen()
+        self._counted = set(self._seen.know(columns.outputs))
         self._inputs, self._outputs = Named(columns.inputs), Named(columns.outputs)
         self.shape = Shape(self._inputs.type, self._outputs.type)
 
     def header(self) -> bytes:
         """The names of the columns."""
-        return csv_lines([self._column([name]) for name in self._columns.header()] or [[""]])
+        names = [self._column([name]) for name in self._columns.header()] or [[""]]
+        if self._neutralise and self._columns.metadata:
+            names[-len(METADATA) :] = [[GUARDED]]
+        return csv_lines(names)
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
         """The lines of results."""
         made = [self._column(_cells(one)) for one in self._inputs.columns(item.input_data for item in items)]
-        made += [self._column(_cells(one)) for one in self._outputs.columns(item.output_data for item in items)]
+        outputs = [_cells(one) for one in self._outputs.columns(item.output_data for item in items)]
+        for name, cells in zip(self._columns.outputs, outputs, strict=True):
+            if name in self._counted:
+                self._seen.counts[name] += len(cells) - cells.count("")
+        made += map(self._column, outputs)
         if self._columns.metadata:
             made += [
                 self._column([item.row_id.S for item in items]),
@@ -103,7 +115,12 @@ class CsvLines:
         return b""
 
     def _column(self, cells: Sequence[str]) -> Sequence[str]:
-        return quoted(neutralised(cells) if self._neutralise else cells)
+        if not self._neutralise:
+            return quoted(cells)
+        guarded = neutralised(cells)
+        if guarded is not cells:
+            self._seen.guarded += sum(map(ne, cells, guarded))
+        return quoted(guarded)
 
 
 class JsonLines:
@@ -112,8 +129,9 @@ class JsonLines:
     content_type = "application/jsonl; charset=utf-8"
     names: tuple[str, ...] = (*ATTRIBUTES, "attempts")
 
-    def __init__(self, batch_id: str, *, inputs: bool = True, metadata: bool = True) -> None:
+    def __init__(self, batch_id: str, seen: Seen | None = None, *, inputs: bool = True, metadata: bool = True) -> None:
         self.shape = Shape()
+        self._seen = seen or Seen()
         self._batch = encode_basestring(batch_id)
         self._inputs = inputs
         self._metadata = metadata
@@ -124,6 +142,7 @@ class JsonLines:
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
         """The lines of results."""
+        self._seen.maps(item.output_data.M or {} for item in items if item.output_data is not None)
         return "".join(map(self._result, items)).encode(errors="replace")
 
     def bare(self, rows: Sequence[Bare]) -> bytes:

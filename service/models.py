@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from service.secrets_mask import masked
+
 
 class RowStatus(StrEnum):
     """The fate of a row; NOT_RUN and MISSING are those of rows without a result."""
@@ -54,6 +56,7 @@ _ROW_ID = re.compile(r"row_(\d{10})")
 _ARN_NAME = re.compile(r"arn:[^:]*:(?:lambda:[^:]*:[^:]*:function|states:[^:]*:[^:]*:stateMachine):([^:]+)")
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.DOTALL)
 MESSAGE_LIMIT = 1_000  # characters of an error's message that are kept
+_LOOKED_THROUGH = 8 * MESSAGE_LIMIT  # of a message for secrets: one that begins before the cut is seen whole
 
 
 def row_id(number: int) -> str:
@@ -149,9 +152,10 @@ class Result:
 
 
 def error_of(kind: str, message: str) -> dict[str, str]:
-    """The `error` attribute, its message cut at MESSAGE_LIMIT characters."""
-    shown = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
-    return {"type": kind, "message": shown}
+    """The `error` attribute: secrets masked, then its message cut at MESSAGE_LIMIT characters."""
+    shown = masked(message[:_LOOKED_THROUGH])
+    shown = shown if len(shown) <= MESSAGE_LIMIT else shown[: MESSAGE_LIMIT - 1] + "…"
+    return {"type": masked(kind[:MESSAGE_LIMIT]), "message": shown}
 
 
 def empty_counts() -> dict[str, int]:

@@ -13,6 +13,7 @@ from service.columns import NO_PYARROW
 from service.errors import BatchRefused, Problem
 from service.lines import error_text
 from service.models import parse_iso, row_id
+from service.seen import Seen
 from service.wire import ATTRIBUTES, Named, Shape, text_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ class ParquetLines:
     content_type = CONTENT_TYPE
     names: tuple[str, ...] = ATTRIBUTES
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, seen: Seen | None = None) -> None:
+        self._seen = seen or Seen()
+        self._counted = set(self._seen.know(columns.outputs))
         self._arrow, parquet = _pyarrow()
         self._columns = columns
         self._inputs, self._outputs = Named(columns.inputs), Named(columns.outputs)
@@ -67,7 +70,11 @@ class ParquetLines:
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
         """A row group that these results make whole, or nothing yet."""
         made = [_cells(one) for one in self._inputs.columns(item.input_data for item in items)]
-        made += [_cells(one) for one in self._outputs.columns(item.output_data for item in items)]
+        outputs = [_cells(one) for one in self._outputs.columns(item.output_data for item in items)]
+        for name, cells in zip(self._columns.outputs, outputs, strict=True):
+            if name in self._counted:
+                self._seen.counts[name] += len(cells) - cells.count(None) - cells.count("")
+        made += outputs
         if self._columns.metadata:
             took, stored = [item.execution_time_ms for item in items], [item.timestamp for item in items]
             made += [

@@ -12,6 +12,7 @@ from service.errors import BatchProcessorError
 from service.layout import Layout, run_by
 from service.manifest import told, write_chunks, write_manifest
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
+from service.secrets_mask import masked
 from service.source_rows import READ_BY, SourceRows
 from service.table import BatchItem
 
@@ -43,7 +44,7 @@ def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | No
     try:
         return _write(app, parsed, record, check(app, parsed, event["execution_name"], problems, remaining))
     except BatchProcessorError as refused:
-        error = {"type": type(refused).__name__, "message": str(refused)[:_MESSAGE_KEPT]}
+        error = {"type": type(refused).__name__, "message": masked(str(refused)[:_MESSAGE_KEPT])}
         if recorded:
             app.records.update_open(record.batch_id, status=BatchStatus.FAILED.value, ended_at=now_iso(), error=error)
         raise

@@ -101,4 +101,6 @@ def result_of(record: BatchItem) -> dict[str, Any]:
         "execution_time_ms": None if record.execution_time_ms is None else int(record.execution_time_ms),
         "counts": {**empty_counts(), **(record.counts or {})},
         "errors": record.errors or [],
+        "fields": record.fields or [],
+        "guarded_cells": int(record.guarded_cells or 0),
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from service import report_rows, report_times
 from service.models import OPEN, RowStatus, elapsed_ms, empty_counts, parse_iso
+from service.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ class Findings:
     others: report_times.Times = field(default_factory=report_times.Times)
     moments: report_times.Moments = field(default_factory=report_times.Moments)
     causes: report_rows.Causes = field(default_factory=report_rows.Causes)
+    seen: Seen = field(default_factory=Seen)
     failures: report_rows.Spread = field(default_factory=lambda: report_rows.Spread(TABLE))
     successes: report_rows.Spread = field(default_factory=lambda: report_rows.Spread(TABLE))
     _slowest: list[tuple[int, int, Row]] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Findings:
             self.moments.add(stored, succeeded=items is good)
             some.offer(items)
         self.causes.add(bad)
+        self.seen.maps(item.output_data.M or {} for item in good if item.output_data is not None)
         self.counts[RowStatus.SUCCESS] += len(good)
         for item in bad:
             self.counts[item.status.S] = self.counts.get(item.status.S, 0) + 1
@@ -112,6 +115,8 @@ def document(found: Findings, known: Mapping[str, Any], plan: Mapping[str, Any] 
         "slowest": [row.to_json() for row in found.slowest],
         "errors": found.causes.groups(),
         "beside": [group for group in known["errors"] if group["status"] in _WITHOUT or not group["count"]],
+        "fields": _fields(found, plan),
+        "guarded_cells": known.get("guarded_cells", 0),
         "table": {"rows": len(table), "failures": sum(row.cause is not None for row in table), "of": found.rows},
         "mapping": None if plan is None else _mapping(plan),
     }
@@ -156,6 +161,15 @@ def outcome(known: Mapping[str, Any], counts: Mapping[str, int], pending: int) -
     if not good:
         return f"{so_far}0 of {total:,} rows succeeded: {_listed(others)}."
     return f"{so_far}{good:,} of {total:,} rows succeeded; {bad:,} did not: {_listed(others)}."
+
+
+def _fields(found: Findings, plan: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """How many of the rows that succeeded have a value for each field, in mapping order as far as that is known."""
+    ordered = Seen()
+    ordered.know((plan or {}).get("output_columns") or ())
+    for name, count in found.seen.counts.items():
+        ordered.add(name, count)
+    return ordered.told(found.counts[RowStatus.SUCCESS])
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from service import causes
 from service.lines import cause_of
 from service.models import row_number
 from service.wire import text_of
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 CELL = 300  # characters of a cell in the table of rows
 LONG_CELL = 2_000  # of a cell in an example of a cause
 CELLS = 30  # cells of an input or an output
-GROUPS = 30  # causes that are told apart
+GROUPS = 30  # causes that are told, the commonest
 EXAMPLES = 5  # rows of each that are shown
 _TYPE = 100  # characters of an error's name by which causes are told apart
-_MESSAGE = 300  # characters of a message
+_MESSAGE = 2 * causes.MESSAGE  # characters of a message by which they are
 # Control characters as the pictures that Unicode has of them, but tab and line feed; others are unknown ones.
 _VISIBLE = {
     **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
@@ -130,17 +131,11 @@ class Spread:
         return self._kept if count <= most else [self._kept[number * count // most] for number in range(most)]
 
 
-@dataclass(slots=True)
-class _Group:
-    count: int = 0
-    examples: list[Row] = field(default_factory=list)
-
-
 class Causes:
-    """Rows that did not succeed, grouped by status, error and message; what is beyond GROUPS is summed up."""
+    """Rows that did not succeed, grouped by cause, with the first rows of each; the commonest are told."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, str, str], _Group] = {}
+        self._causes: causes.Causes[Row] = causes.Causes()
 
     def add(self, items: Sequence[Item[Any, Any]]) -> None:
         """Counts rows that did not succeed and keeps the first of each cause, their cells nearly whole."""
@@ -148,33 +143,20 @@ class Causes:
             cause = _cause(item)
             if cause is None:
                 continue
-            group = self._groups.setdefault(self._place(cause), _Group())
-            group.count += 1
+            group = self._causes.add(*cause)
             if len(group.examples) < EXAMPLES:
                 group.examples.append(row_of(item, LONG_CELL))
 
-    def _place(self, cause: tuple[str, str, str]) -> tuple[str, str, str]:
-        """The cause itself, or a wider one when there is no room left for it."""
-        wider = ((cause[0], cause[1], "other messages"), (cause[0], "other errors", "other messages"))
-        if cause in self._groups or len(self._groups) < GROUPS:
-            return cause
-        return wider[0] if wider[0] in self._groups or len(self._groups) < 2 * GROUPS else wider[1]
-
     def groups(self) -> list[dict[str, Any]]:
         """Causes, the commonest first: status, error, message, count and example rows."""
-        ordered = sorted(self._groups.items(), key=lambda one: -one[1].count)
-        return [
-            {
-                "status": status,
-                "error": error,
-                "message": message,
-                "count": group.count,
-                "examples": [row.to_json() for row in group.examples],
-            }
-            for (status, error, message), group in ordered
-        ]
+        told = self._causes.groups()[:GROUPS]
+        return [{**group.told(), "examples": [row.to_json() for row in group.examples]} for group in told]
 
     def numbers(self) -> Callable[[Row], int | None]:
         """Tells of a row in which of the groups it is counted."""
-        positions = {(group["status"], group["error"], group["message"]): n for n, group in enumerate(self.groups())}
-        return lambda row: None if row.cause is None else positions.get(self._place(row.cause))
+        positions = {id(group): number for number, group in enumerate(self._causes.groups()[:GROUPS])}
+
+        def number_of(row: Row) -> int | None:
+            return None if row.cause is None else positions.get(id(self._causes.find(*row.cause)))
+
+        return number_of

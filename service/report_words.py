@@ -11,6 +11,7 @@ from service.cost import money
 from service.display import row_list, rows_text
 from service.models import OPEN, RowStatus, parse_iso
 from service.report_rows import CELL, visible
+from service.seen import warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,6 +136,17 @@ def conservation(report: Mapping[str, Any]) -> str:
     same = "=" if report["adds_up"] else "≠"
     said = "Every row is accounted for." if report["adds_up"] else "Something else has written results under this id."
     return f"{rows_text(report['row_count'])} in {same} {' + '.join(parts)}. {said}"
+
+
+def fields_warning(report: Mapping[str, Any]) -> str:
+    """Which fields no row has; "" of none."""
+    return visible(warning(report["fields"]), _PROBLEM)
+
+
+def fields(report: Mapping[str, Any], most: int = 30) -> list[tuple[str, int, int, str]]:
+    """Name, how many rows have a value, of how many, and their share: the emptiest fields first."""
+    emptiest = sorted(report["fields"], key=lambda one: int(one["found"]))[:most]
+    return [(visible(one["name"], CELL), one["found"], one["of"], share(one["found"], one["of"])) for one in emptiest]
 
 
 def over_time(report: Mapping[str, Any]) -> str:

@@ -46,6 +46,8 @@ def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Co
         "row_count": None if record.row_count is None else int(record.row_count),
         **progress,
         "errors": errors,
+        "fields": [] if record.status in OPEN else record.fields or [],
+        "guarded_cells": 0 if record.status in OPEN else int(record.guarded_cells or 0),
         "started_at": record.started_at,
         "ended_at": record.ended_at,
         "expires_at": None if expires is None else expires.isoformat().replace("+00:00", "Z"),

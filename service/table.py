@@ -123,6 +123,8 @@ class BatchItem(Model):
     kept_counts = JSONAttribute(null=True)
     errors = JSONAttribute(null=True)
     slowest = JSONAttribute(null=True)
+    fields = JSONAttribute(null=True)
+    guarded_cells = NumberAttribute(null=True)
     error: MapAttribute[str, Any] = MapAttribute(null=True)
     execution_time_ms = NumberAttribute(null=True)
     rows = NumberAttribute(null=True)

@@ -1,14 +1,15 @@
-"""What was written of a batch: counts by status, and errors grouped by cause."""
+"""What was written of a batch: counts by status, errors grouped by cause, and how many fields have a value."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
+from service.causes import Causes
 from service.lines import cause_of
 from service.models import RowStatus, empty_counts, row_id
+from service.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,27 +20,20 @@ if TYPE_CHECKING:
 GROUPS = 20  # groups of errors in a summary
 EXAMPLES = 5  # row ids in each
 SLOWEST = 5  # rows that took longest
-_GROUPS_KEPT = 30  # groups followed while reading: the commonest are chosen at the end
-_MESSAGE = 300  # characters of a message in a summary
-_TYPE = 100  # characters of an error's name there
+_STATE = 30_000  # characters of JSON that causes take on their way to the next invocation
 _LONG_ID = 64  # characters of a row id that is one of several examples; ours have 14
+_SUCCEEDED = (RowStatus.SUCCESS, RowStatus.UNKNOWN)  # whose results have fields
 
 
 class Tally:
-    """Counts of what was written, and its errors grouped by cause."""
+    """Counts of what was written, and its errors grouped by cause; `state` of an earlier one is gone on from."""
 
-    def __init__(
-        self,
-        counts: Mapping[str, int] | None = None,
-        errors: list[dict[str, Any]] | None = None,
-        slowest: list[list[Any]] | None = None,
-    ) -> None:
-        self.counts = {**empty_counts(), **(counts or {})}
-        self._groups: dict[tuple[str, str, str], dict[str, Any]] = {
-            (group["status"], group["error"], group["message"]): {**group, "row_ids": [*group["row_ids"]]}
-            for group in errors or []
-        }
-        self.slowest: list[tuple[int, str]] = [(int(took), str(row)) for took, row in slowest or ()]
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        known = state or {}
+        self.counts = {**empty_counts(), **known.get("counts", {})}
+        self._causes: Causes[str] = Causes.of(known.get("causes"))
+        self.slowest: list[tuple[int, str]] = [(int(took), str(row)) for took, row in known.get("slowest", ())]
+        self.seen = Seen(known.get("seen"))
 
     @property
     def rows(self) -> int:
@@ -78,31 +72,24 @@ class Tally:
             self.failure(entry.status, entry.status, why, row_id(entry.number))
 
     def failure(self, status: str, error: str, message: str, identifier: str) -> None:
-        """Groups a row by its cause, or by a wider one when there is no room left for it; its status is not counted."""
-        key = (status, _cut(error, _TYPE), _cut(message, _MESSAGE))
-        for wider in (key, (status, key[1], "other messages"), (status, "other errors", "other messages")):
-            key = wider
-            if key in self._groups or len(self._groups) < _GROUPS_KEPT:
-                break
-        empty = {"status": key[0], "error": key[1], "message": key[2], "count": 0, "row_ids": []}
-        group = self._groups.setdefault(key, empty)
-        group["count"] += 1
-        examples = group["row_ids"]
+        """Groups a row by its cause; its status is not counted."""
+        examples = self._causes.add(status, error, message).examples
         if not examples or (len(examples) < EXAMPLES and len(identifier) <= _LONG_ID):
             examples.append(identifier)
 
     def groups(self, most: int = GROUPS) -> list[dict[str, Any]]:
         """Groups of errors, the commonest first."""
-        return sorted(self._groups.values(), key=lambda group: -group["count"])[:most]
+        return [{**group.told(), "row_ids": group.examples} for group in self._causes.groups()[:most]]
 
-    def kept(self) -> list[dict[str, Any]]:
-        """All groups, in the order in which they came up: what a tally goes on from."""
-        return list(self._groups.values())
+    def fields(self) -> list[dict[str, Any]]:
+        """How many of the rows that succeeded have a value for each field."""
+        return self.seen.told(sum(self.counts.get(status, 0) for status in _SUCCEEDED))
 
-
-def _cut(text: str, most: int) -> str:
-    """The text, cut at `most` characters, or sooner where their escapes make it long as JSON (Lambda writes ASCII)."""
-    kept = text[:most]
-    while len(json.dumps(kept)) > 5 * most:
-        kept = kept[: len(kept) * 3 // 4]
-    return kept if len(kept) == len(text) else kept[:-1] + "…"
+    def state(self) -> dict[str, Any]:
+        """What a later tally goes on from."""
+        return {
+            "counts": self.counts,
+            "causes": self._causes.state(_STATE),
+            "slowest": self.slowest,
+            "seen": self.seen.state(),
+        }

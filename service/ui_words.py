@@ -37,6 +37,7 @@ def view(known: Mapping[str, Any], now: str) -> dict[str, Any]:
         **known,
         **document(Findings(), known, None, now),
         "errors": known["errors"],
+        "fields": known["fields"],
         "counts": counts,
         "pending": pending,
         "outcome": outcome(known, counts, pending),

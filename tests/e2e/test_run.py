@@ -19,7 +19,17 @@ from service.local import CHECKOUT, STACK
 from service.models import Result
 
 EXAMPLES = CHECKOUT / "examples"
-RESULT_KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
+RESULT_KEYS = [
+    "status",
+    "batch_id",
+    "csv_location",
+    "row_count",
+    "execution_time_ms",
+    "counts",
+    "errors",
+    "fields",
+    "guarded_cells",
+]
 COUNTS = ["SUCCESS", "FAILED", "TIMEOUT", "INVALID_INPUT", "EXTRACTION_FAILED", "NOT_RUN", "MISSING"]
 
 
@@ -189,7 +199,7 @@ def test_a_header_alone_is_a_batch_of_no_rows(deployed: Any) -> None:
     result = document(done)
     assert (result["status"], result["row_count"]) == ("SUCCEEDED", 0)
     header = (deployed.folder / "header-results.csv").read_text().splitlines()
-    assert header == ["input_id,input_text,_row_id,_status,_error,_execution_time_ms,_timestamp"]
+    assert header == ['input_id,input_text,"_row_id",_status,_error,_execution_time_ms,_timestamp']
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])

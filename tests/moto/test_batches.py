@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from service.app import App
 
 AMPLE = 900_000
-KEYS = ["status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"]
+KEYS = [
+    "status",
+    "batch_id",
+    "csv_location",
+    "row_count",
+    "execution_time_ms",
+    "counts",
+    "errors",
+    "fields",
+    "guarded_cells",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +102,48 @@ def test_the_end_of_a_batch(app: App) -> None:
         "SUCCESS",
         "SUCCESS",
     ]
+
+
+def test_a_field_that_no_row_has_is_told(app: App) -> None:
+    paths = {"x": "x", "score": "no.such.path"}
+    mapping = {"extraction_methods": [{"method": "direct", "paths": paths}]}
+    batch = prepared(app, rows_csv(3), output_mapping=mapping)
+    run_rows(app, batch, failing=(2,))
+    result = ended(app, batch)
+    assert result["fields"] == [{"name": "x", "found": 2, "of": 2}, {"name": "score", "found": 0, "of": 2}]
+    assert batches.result_of(app.records.get("echo#run-1"))["fields"] == result["fields"]
+
+
+def test_guarded_cells_are_counted_and_told(app: App) -> None:
+    for number, text in enumerate(("=SUM(A1)", "'=SUM(A1)", "@user hello"), 1):
+        store_plain(app, {"batch_id": "plain", "row_id": f"row_{number}", "input_data": {"text": text}})
+    result = batches.aggregate(app, {"batch_id": "plain"}, remaining)
+    lines = lines_of(app, result["csv_location"])
+    assert [line["input_text"] for line in lines] == ["'=SUM(A1)", "''=SUM(A1)", "@user hello"]
+    assert result["guarded_cells"] == 2
+    raw = batches.aggregate(app, {"batch_id": "plain", "csv": {"neutralise_formulas": False}}, remaining)
+    assert raw["guarded_cells"] == 0
+
+
+def test_no_secret_of_an_error_is_stored(app: App) -> None:
+    secret = "sk-live-SECRET123"
+    batch = prepared(app, rows_csv(2))
+    call = {"attempt": 3, "name": "n"}
+    for number in (1, 2):
+        cause = f"401 Unauthorized: invalid x-api-key {secret} of call {number}"
+        handle_failure(app, row_event(batch, number, call=call, failure={"Error": "Denied", "Cause": cause}))
+    store_plain(app, {"batch_id": "plain", "row_id": "a", "status": "FAILED", "error": {"message": f"key {secret}"}})
+    result = ended(app, batch, map_failure={"Error": "E", "Cause": f"password={secret}"})
+    (group,) = result["errors"]
+    assert group["message"] == "401 Unauthorized: invalid x-api-key *** of call 1"
+    assert (group["count"], group["alike"]) == (2, True)
+    kept = app.s3.list_objects_v2(Bucket=app.settings.data_bucket)["Contents"]
+    written = [app.s3.get_object(Bucket=app.settings.data_bucket, Key=one["Key"])["Body"].read() for one in kept]
+    client = app.dynamodb
+    items = [item for name in client.list_tables()["TableNames"] for item in client.scan(TableName=name)["Items"]]
+    assert len(items) > 3
+    assert secret not in str(items)
+    assert not any(secret.encode() in body for body in written)
 
 
 def test_a_retried_aggregation_that_had_closed_the_record_gives_the_same(app: App) -> None:

@@ -345,7 +345,7 @@ def test_a_failure_in_a_later_turn_leaves_what_was_there_before(
 def test_rows_in_that_are_not_rows_out_leave_nothing(app: App) -> None:
     record = batch(app, 3)
     state = by_turns(app, record, 2)
-    state["counts"]["MISSING"] += 1
+    state["tally"]["counts"]["MISSING"] += 1
     with pytest.raises(ConservationBroken, match="4 lines for 3 rows"):
         export(app, record, PLENTY, state)
     assert there(app) == uploads(app) == []
@@ -539,7 +539,8 @@ def test_the_function_comes_back_until_all_files_are_there(app: App) -> None:
         event["aggregation"] = {"result": json.loads(json.dumps(result))}
         result = aggregate(app, event, LITTLE)
     assert list(result) == [
-        "status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors"
+        "status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors",
+        "fields", "guarded_cells",
     ]  # fmt: skip
     assert result["csv_location"] == f"s3://{app.settings.data_bucket}/{KEY}"
     assert (result["status"], result["row_count"]) == ("SUCCEEDED", 4)

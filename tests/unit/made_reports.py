@@ -79,6 +79,7 @@ def known(row_count: int | None, status: str = "PARTIAL", **more: Any) -> dict[s
         "row_count": row_count,
         "counts": empty_counts(),
         "errors": [],
+        "fields": [],
         "started_at": now_iso(BEGAN),
         "ended_at": now_iso(BEGAN + timedelta(seconds=10)),
         "expires_at": "2026-12-06T15:41:02Z",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import codec
-from service.columns import METADATA, Columns
+from service.columns import GUARDED, Columns
 from service.gaps import Bare, ConservationBroken, with_gaps
 from service.lines import CsvLines, JsonLines
 from service.models import row_id, row_number
@@ -39,9 +39,10 @@ def made(columns: Columns, *items: dict[str, Any], neutralise: bool = True) -> l
 
 
 def test_a_header_cell_is_a_cell() -> None:
-    columns = Columns(("=cmd", "a,b"), ("@x",), "plain")
+    columns = Columns(("=cmd", "a,b"), ("@x y()",), "plain")
     assert (
-        CsvLines(columns, neutralise=True).header().decode() == ",".join(["'=cmd", '"a,b"', "'@x", *METADATA]) + "\r\n"
+        CsvLines(columns, neutralise=True).header().decode()
+        == ",".join(["'=cmd", '"a,b"', "'@x y()", GUARDED]) + "\r\n"
     )
 
 

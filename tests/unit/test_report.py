@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from made_reports import PLAN, item, known, made, mixed
+from made_reports import MADE_AT, PLAN, found_in, item, known, made, mixed
 
-from service import report
+from service import report, report_words
 from service.models import empty_counts
 from service.report import Findings, document
 
@@ -151,3 +151,14 @@ def test_the_document_is_json_and_says_which_mapping_was_used() -> None:
     assert told["mapping"]["input_mapping"] == PLAN["input_mapping"]
     assert [group["count"] for group in told["errors"]] == [10, 10]
     assert document(Findings(), known(None, "FAILED"), None, LATER)["mapping"] is None
+
+
+def test_fields_that_no_row_has_are_told_first_and_warned_of() -> None:
+    items = [item(number, fields={"label": "x", "note": "y" if number % 2 else ""}) for number in range(1, 5)]
+    plan = {**PLAN, "output_columns": ["score", "label", "note"]}
+    told = document(found_in(items), known(4, "SUCCEEDED"), plan, MADE_AT)
+    assert told["fields"] == [
+        {"name": name, "found": found, "of": 4} for name, found in (("score", 0), ("label", 4), ("note", 2))
+    ]
+    assert report_words.fields_warning(told) == "score: found in 0 of 4 rows"
+    assert [line[0] for line in report_words.fields(told, 2)] == ["score", "note"]

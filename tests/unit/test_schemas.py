@@ -433,8 +433,9 @@ def test_check_with_samples(capsys: Any, monkeypatch: Any, tmp_path: Path) -> No
     long = {**OUTPUT, "output": {"e": {"name": "[bold]:smile: " + "y" * 100}}}
     one = str(write(tmp_path, "one.json", json.dumps(long)))
     two = str(write(tmp_path, "two.jsonl", f"{json.dumps(OUTPUT)}\n{{}}\n"))
-    code, out, _ = run(capsys, monkeypatch, "schema", "check", file, "--sample", one)
-    assert code == 0
+    code, out, told = run(capsys, monkeypatch, "schema", "check", file, "--sample", one)
+    assert code == 1
+    assert told.startswith("not found in the output: cabinet")
     assert out.splitlines()[:3] == [
         "SUCCESS",
         "  exchange  [bold]:smile: " + "y" * 45 + "…  string",
@@ -444,11 +445,23 @@ def test_check_with_samples(capsys: Any, monkeypatch: Any, tmp_path: Path) -> No
     code, out, told = run(capsys, monkeypatch, "schema", "check", file, "--sample", two)
     assert code == 1
     assert "EXTRACTION_FAILED  output 2 of 2\n  exchange  not found, required\n" in out
-    assert told == "2 outputs: 1 SUCCESS, 1 EXTRACTION_FAILED\n"
+    assert told.startswith("2 outputs: 1 SUCCESS, 1 EXTRACTION_FAILED\nnot found in any of the 2 outputs: speed")
     code, out, _ = run(capsys, monkeypatch, "schema", "check", file, "--sample", two, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, [line["status"] for line in lines]) == (1, ["SUCCESS", "EXTRACTION_FAILED"])
     assert list(lines[0]) == ["output", "status", "method", "message", "fields"]
+
+
+def test_check_of_a_sample_in_which_every_field_is_found_somewhere(
+    capsys: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    mapping = {"extraction_methods": [{"method": "direct", "paths": {"a": "a", "b": "b"}}]}
+    file = str(write(tmp_path, "m.json", json.dumps(mapping)))
+    for outputs, code in (('{"a": 1}\n{"b": 2}\n', 0), ('{"a": 1}\n{"a": 2}\n', 1)):
+        sample = str(write(tmp_path, "o.jsonl", outputs))
+        found, _, told = run(capsys, monkeypatch, "schema", "check", file, "--sample", sample)
+        assert found == code
+        assert ("not found in any of the 2 outputs: b;" in told) == bool(code)
 
 
 def test_check_tells_every_problem_and_nothing_else(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
