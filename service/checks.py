@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from service import guesses, objects, source, targets
-from service.columns import SUFFIXES, check_format, keys_written
+from service.columns import SUFFIXES, check_format, has_guarded_cells, keys_written
 from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
@@ -51,7 +51,7 @@ class _Problems:
             # A fault of what was given for reading names that key itself.
             key, _, rest = str(fault).partition(" ")
             path = key if key in ("source.encoding", "source.delimiter") else "csv_s3_uri"
-            self.found.append(Problem(path, str(fault) if path == "csv_s3_uri" else rest))
+            self.found.append(Problem(path, str(fault) if path == "csv_s3_uri" else rest, fault.detail))
         return None
 
     def raise_any(self) -> None:
@@ -193,7 +193,13 @@ def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
     records = source.read_records(chain([head], blocks), fmt)
     if note is not None:
         records = _believed(records, fmt)
-    columns = source.check_header(next(records, None))
+    header = next(records, None)
+    columns = source.check_header(header)
+    if header is not None and fmt.delimiter == ",":
+        line = head[header.start : header.end].decode(fmt.encoding, "replace")
+        if has_guarded_cells(line):
+            fmt = replace(fmt, guarded=True)
+            records = map(source.unguarded, records)
     if (size := wire_bytes(columns)) > HEADER_BYTES:
         message = f"the names in the header take {size} bytes; at most {HEADER_BYTES} can travel with every row"
         raise BatchRefused([Problem("csv_s3_uri", f"{message}: shorten the names, or leave columns out of the file")])

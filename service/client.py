@@ -16,6 +16,7 @@ from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem,
 from service.failures import json_object
 from service.models import BatchStatus, parse_iso, results_key, split_s3_uri, target_name
 from service.older_input import Renamed
+from service.queries import plain
 from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
@@ -138,9 +139,11 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
     if execution.get("error") == "BatchFailed" and "counts" in details:
         return details
     message = str(details.get("errorMessage") or cause or "no cause given")
-    if execution.get("error") in ("BatchRefused", "BatchRunning", "BatchExpired"):
-        raise BatchRefused([Problem("", message)])
     record = stack.app.records.find(batch_id)
+    if execution.get("error") in ("BatchRefused", "BatchRunning", "BatchExpired"):
+        if record is not None and record.error is not None and record.execution_arn == execution["executionArn"]:
+            message = plain(record.error)["message"]  # it says more than what is raised, which is logged
+        raise BatchRefused([Problem("", message)])
     if record is not None:
         record = batches.refreshed(stack.app, record)
         if record.row_count is not None and execution["status"] in ("ABORTED", "TIMED_OUT"):

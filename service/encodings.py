@@ -50,19 +50,21 @@ class SourceFormat:
     encoding: str
     delimiter: str
     bom_bytes: int
+    guarded: bool = False  # an export of ours, whose cells are read without the marks of its guard against formulas
 
     @classmethod
     def of(cls, src: Mapping[str, Any]) -> SourceFormat:
         """The format that a plan or a record names."""
-        return cls(src["encoding"], src["delimiter"], int(src["bom_bytes"]))
+        return cls(src["encoding"], src["delimiter"], int(src["bom_bytes"]), bool(src.get("guarded")))
 
 
 class SourceFault(BatchProcessorError):
     """The source cannot be read as a CSV; `message` names the place and the next step."""
 
-    def __init__(self, message: str, *, line: int | None = None, row: int | None = None) -> None:
+    def __init__(self, message: str, *, line: int | None = None, row: int | None = None, detail: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.detail = detail  # cells, which are not for a log
         self.line = line
         self.row = row
 
@@ -129,7 +131,7 @@ def _encoding_seen(sample: bytes, *, complete: bool) -> str:
         return "utf-8"
     if guesses.is_western(sample):
         return "cp1252"
-    raise SourceFault(guesses.doubt(sample))
+    raise SourceFault(guesses.DOUBT, detail=guesses.readings(sample))
 
 
 def _damaged_utf8(sample: bytes) -> bool:

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault in what was given: `path` is the place (`output_mapping.extraction_methods[0].paths.title`)."""
+    """One fault in what was given: `path` is the place (`output_mapping.extraction_methods[0].paths.title`).
+
+    `detail` is for the record and for people alone: what holds cells must reach no log, and Lambda logs what is raised.
+    """
 
     path: str
     message: str
+    detail: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
@@ -31,6 +35,11 @@ class BatchRefused(BatchProcessorError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @property
+    def detailed(self) -> str:
+        """Every problem with its detail."""
+        return "\n".join(f"{problem}{problem.detail}" for problem in self.problems)
 
 
 class SourceChanged(BatchProcessorError):

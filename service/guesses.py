@@ -128,18 +128,21 @@ def told(sample: bytes, encoding: str) -> str:
     )
 
 
-def doubt(sample: bytes) -> str:
-    """Return what is said of bytes of which no reading is clear: likely ones, and what they make of the cells."""
+DOUBT = (
+    "the source is not UTF-8, and what it is written in cannot be told for sure: say it (--encoding, source.encoding), "
+    "or save the file as UTF-8"
+)
+
+
+def readings(sample: bytes) -> str:
+    """Return what likely encodings make of the first cells, of bytes of which no reading is clear."""
     shown: dict[str, list[str]] = {}
     for encoding in sorted(SINGLE + MULTI, key=lambda name: -_likely(sample, name)):
         cells = _cells(sample, encoding)
         if cells and _likely(sample, encoding) > 0 and cells not in shown.values():
             shown[encoding] = cells
-    readings = "".join(f"\n  {name}: {', '.join(map(repr, cells))}" for name, cells in list(shown.items())[:_SHOWN])
-    return (
-        "the source is not UTF-8, and what it is written in cannot be told for sure: say it (--encoding, "
-        f"source.encoding), or save the file as UTF-8. Its first cells beyond ASCII would be, by{readings}"
-    )
+    lines = "".join(f"\n  {name}: {', '.join(map(repr, cells))}" for name, cells in list(shown.items())[:_SHOWN])
+    return f". Its first cells beyond ASCII would be, by{lines}" if lines else ""
 
 
 def _cells(sample: bytes, encoding: str) -> list[str]:

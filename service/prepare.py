@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service import rerun
 from service.batch_input import BatchInput, read_input
 from service.checks import Checked, check, output_mapping
-from service.errors import BatchProcessorError
+from service.errors import BatchProcessorError, BatchRefused
 from service.layout import Layout, run_by
 from service.manifest import told, write_chunks, write_manifest
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
@@ -44,10 +44,14 @@ def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | No
     try:
         return _write(app, parsed, record, check(app, parsed, event["execution_name"], problems, remaining))
     except BatchProcessorError as refused:
-        error = {"type": type(refused).__name__, "message": masked(str(refused)[:_MESSAGE_KEPT])}
+        error = {"type": type(refused).__name__, "message": masked(_said(refused)[:_MESSAGE_KEPT])}
         if recorded:
             app.records.update_open(record.batch_id, status=BatchStatus.FAILED.value, ended_at=now_iso(), error=error)
         raise
+
+
+def _said(refused: BatchProcessorError) -> str:
+    return refused.detailed if isinstance(refused, BatchRefused) else str(refused)
 
 
 def _record(parsed: BatchInput, event: dict[str, Any]) -> BatchItem:

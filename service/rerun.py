@@ -233,7 +233,7 @@ def _rows(
     if there.etag != src["etag"]:
         raise BatchRefused([Problem("csv_s3_uri", f"{there.uri} was replaced after the batch was prepared: {message}")])
     found = _source_rows(app, record) if selection.count else None
-    return {name: src[name] for name in READ_BY}, {
+    return {name: src[name] for name in READ_BY if name in src}, {
         before: map(found.record, numbers) for before, numbers in selection.rows.items() if found is not None
     }
 

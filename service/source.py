@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from service.cells import unguarded as without_guard
 from service.encodings import (
     LONGEST_FIELD,
     LONGEST_LINE,
@@ -39,6 +40,7 @@ __all__ = [
     "read_chunk",
     "read_records",
     "row_of",
+    "unguarded",
 ]
 
 _MIB = 1024 * 1024
@@ -82,7 +84,8 @@ def read_records(
             if cells:
                 if lines.finished:
                     raise _open_quote(cells[-1], first_line + read - 2, number)
-                yield Record(number, line, start, end, cells)
+                record = Record(number, line, start, end, cells)
+                yield unguarded(record) if fmt.guarded and number else record
                 number += 1
             start = end
             line = first_line + read
@@ -99,6 +102,12 @@ def read_records(
             "is a quote unbalanced there?"
         )
         raise SourceFault(message, line=line, row=number) from error
+
+
+def unguarded(record: Record) -> Record:
+    """Take the marks of our own guard against formulas off the cells of a record."""
+    record.cells = [without_guard(cell) for cell in record.cells]
+    return record
 
 
 def _name(number: int) -> str:

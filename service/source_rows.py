@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from service.app import App
 
-READ_BY = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes")  # what tells how a source is read
+# What tells how a source is read.
+READ_BY = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes", "guarded")
 _WINDOW = 1 << 20  # bytes of the source read at once: rows that are wanted here and there share a request
 
 

@@ -48,7 +48,7 @@ def write(app: App, record: BatchItem, selection: Selection) -> tuple[dict[str, 
     body = text.getvalue().encode()
     etag = app.s3.put_object(Bucket=bucket, Key=key, Body=body)["ETag"]
     where = {"bucket": bucket, "key": key, "etag": etag, "size": len(body)}
-    return {**where, "encoding": "utf-8", "delimiter": ",", "bom_bytes": 0}, {
+    return {**where, "encoding": "utf-8", "delimiter": ",", "bom_bytes": 0, "guarded": False}, {
         before: iter(records) for before, records in rows.items()
     }
 

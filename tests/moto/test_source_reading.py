@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from made import event_of, make_tool, put_source, rows_csv
+from made import chunk_event, event_of, make_tool, manifest, put_source, rows_csv
 
-from service import objects
+from service import batches, objects
 from service.errors import BatchRefused
+from service.gaps import Gaps
 from service.prepare import prepare
+from service.results import store_plain
+from service.rows import place_of, row_at, transform_chunk
+from service.source_rows import SourceRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,8 +62,48 @@ def test_a_doubtful_reading_is_refused_before_a_row_is_run(app: App, order: Any,
     text = {"cp932": "表示", "cp1251": "Хорошо", "cp1250": "Příliš žluťoučký"}[encoding]
     with pytest.raises(BatchRefused, match="cannot be told for sure") as refused:
         prepare(app, event_of(order(f"id,text\n1,{text}\n".encode(encoding))))
-    assert text in str(refused.value)
-    assert app.records.get("echo#run-1").status == "FAILED"
+    record = app.records.get("echo#run-1")
+    assert record.status == "FAILED"
+    assert text in record.error["message"]
+    assert text not in str(refused.value), "what is raised is logged, and a log holds no cells"
+
+
+FORMULAS = ["=SUM(A1)", "'=SUM(A1)", "- a bullet", "+49 30 1234", "it's", "@user hello"]
+
+
+def export_of(app: App, *, guarded: bool) -> bytes:
+    """The CSV of a batch whose rows have these cells."""
+    for number, text in enumerate(FORMULAS, 1):
+        row = {"batch_id": "first", "row_id": f"row_{number}", "input_data": {"text": text}, "status": "SUCCESS"}
+        store_plain(app, row)
+    made = batches.aggregate(app, {"batch_id": "first", "csv": {"neutralise_formulas": guarded}}, lambda: 900_000)
+    bucket, _, key = made["csv_location"].removeprefix("s3://").partition("/")
+    body: bytes = app.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_export_as_the_next_source_has_the_cells_that_it_was_made_of(
+    app: App,
+    order: Any,
+    guarded: bool,  # noqa: FBT001
+) -> None:
+    """Read for the target, again beside an output, for a row that is not run, and by a rerun."""
+    body = export_of(app, guarded=guarded)
+    assert (b"''=SUM(A1)" in body) == guarded
+    batch = prepare(app, event_of(order(body, execution_config={"limit": 4})))
+    assert app.records.get("echo#run-1").source["guarded"] == guarded
+    plan = app.plans.load("echo#run-1", batch["plan"])
+    rows = [row for chunk in manifest(app, batch) for row in transform_chunk(app, chunk_event(batch, chunk))["rows"]]
+    assert {row["row_id"][-1]: row["target_input"]["input"]["input_text"] for row in rows} == {
+        str(number): text for number, text in enumerate(FORMULAS[:4], 1)
+    }
+    record = app.records.get("echo#run-1")
+    found = SourceRows(app, record.source, record.chunks_key)
+    for number, text in enumerate(FORMULAS, 1):
+        assert row_at(app, plan, place_of(found.record(number)))["input_text"] == text
+    bare = list(Gaps(app, record).between(1, len(FORMULAS)))
+    assert [entry.row["input_text"] for entry in bare] == FORMULAS
 
 
 def test_rows_beyond_the_sample_are_evidence_too(app: App, order: Any) -> None:
