@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.results import finish_chunk, handle_failure, handle_refusal, store_plain, write_output
+from service.results import finish_chunk, handle_failure, handle_refusal, lose_chunk, store_plain, write_output
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Store a result or decide what follows.
 
-    `event`: of the state machine, with a plan and an output, failure, refusal or results; without a plan it is a plain
-    result.
+    `event`: of the state machine, with a plan and an output, failure, refusal, results, or what a chunk was lost by;
+    without a plan it is a plain result.
     """
     app = from_environment()
     if "plan" not in event:
@@ -21,6 +21,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         return handle_failure(app, event)
     if "refusal" in event:
         return handle_refusal(app, event)
+    if "lost" in event:
+        return lose_chunk(app, event)
     if "results" in event:
         return finish_chunk(app, event)
     return write_output(app, event)

@@ -120,7 +120,7 @@ def each_row(kind: str) -> State:
             },
         },
         "ResultPath": "$.results",
-        "Catch": catch("ChunkLost"),
+        "Catch": catch("RecordLostChunk", place="$.lost"),
         "Next": "FinishChunk",
     }
 
@@ -215,14 +215,27 @@ def chunk() -> State:
                     retry("SourceChanged", "SourceFault", attempts=0),
                     retry("States.ALL", attempts=10, first=2, longest=120),
                 ],
-                "Catch": catch("ChunkLost"),
+                "Catch": catch("RecordLostChunk", place="$.lost"),
                 "Next": "ByKind",
+            },
+            "RecordLostChunk": {
+                "Type": "Task",
+                "Comment": "Why the chunk's rows are MISSING, for the CSV and the summary.",
+                "Resource": LAMBDA,
+                "Parameters": {
+                    "FunctionName": "${OutputWriterFunctionArn}",
+                    "Payload": {f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "plan", "chunk", "lost")},
+                },
+                "ResultPath": None,
+                "Retry": [STEADY],
+                "Catch": catch("ChunkLost", place=None),
+                "Next": "ChunkLost",
             },
             "ChunkLost": {
                 "Type": "Fail",
                 "Comment": "The chunk's rows are MISSING in the CSV and the batch is INCOMPLETE.",
-                "ErrorPath": "$.Error",
-                "CausePath": "$.Cause",
+                "ErrorPath": "$.lost.Error",
+                "CausePath": "$.lost.Cause",
             },
             "ByKind": {
                 "Type": "Choice",

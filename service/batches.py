@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from service.columns import SUFFIXES, check_format, csv_option_problems, keys_written, renamed
-from service.errors import BatchRefused, NotFound, Problem
+from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.export import Export
 from service.models import (
     OPEN,
@@ -21,13 +21,23 @@ from service.models import (
     target_name,
 )
 from service.permissions import check_output
-from service.progress import BatchExpired, BatchRunning, check_ready, expired, progress, result_of, run_started_at
+from service.progress import (
+    BatchExpired,
+    BatchRunning,
+    check_ready,
+    expired,
+    progress,
+    result_of,
+    run_started_at,
+    with_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.app import App
     from service.table import BatchItem
+    from service.tally import Tally
 
 __all__ = [
     "BatchExpired",
@@ -43,6 +53,11 @@ __all__ = [
     "result_of",
     "stop",
 ]
+
+
+class ResultsGone(BatchProcessorError):
+    """Results that a batch had are not there any more."""
+
 
 _ENDED_AS = {"ABORTED": "was aborted", "TIMED_OUT": "ran out of time", "FAILED": "failed"}
 
@@ -61,14 +76,51 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
         check_ready(record, own=own)
     csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
     bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
-    if own:
-        app.records.update_open(identifier, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
+    if own and record is not None:
+        arn = _execution_of(record, event)
+        app.records.update_open(identifier, arn, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
         record = app.records.get(identifier)
+        _check_same(record, arn)
     export = Export(app, identifier, record, bucket, key, csv, _continuation(event))
-    more = export.run(remaining_ms)
+    more = export.run(remaining_ms, lambda tally: _check_before_it_appears(app, record, tally, own=own))
     if more is not None:
         return {"batch_id": identifier, "continuation": more}
-    return _close(app, identifier, record, export, f"s3://{bucket}/{key}")
+    return _close(app, identifier, record, export, f"s3://{bucket}/{key}", own=own)
+
+
+def _execution_of(record: BatchItem, event: Mapping[str, Any]) -> str:
+    """The execution of the run that the machine's state is of; an event without a run is of the first one."""
+    number = int(event["batch"].get("run") or 1)
+    runs = {int(run["run"]): run.get("execution_arn") for run in record.runs or []}
+    return str(runs.get(number) or record.execution_arn)
+
+
+def _check_same(record: BatchItem, execution_arn: str) -> None:
+    """Refuses to make the CSV of a run after which the batch was run again."""
+    if record.execution_arn != execution_arn:
+        message = f"batch {record.batch_id} was run again meanwhile: that run makes its CSV when it ends"
+        raise BatchRefused([Problem("", message)])
+
+
+def _check_before_it_appears(app: App, record: BatchItem | None, tally: Tally, *, own: bool) -> None:
+    """Refuses a CSV that would take the place of a better one: of a batch that changed, or of results that are gone.
+
+    Raises BatchRefused and ResultsGone; the upload is aborted then, and what was there before stays.
+    """
+    if record is None:
+        return
+    now = app.records.get(record.batch_id)
+    _check_same(now, record.execution_arn)
+    if not own and now.status in OPEN:
+        raise BatchRunning(f"batch {record.batch_id} is {now.status} again: its CSV can be made when it has ended")
+    known = record.kept_counts if own and int(record.run or 1) > 1 else record.counts if record.counts_exact else None
+    gone = with_result(known or {}) - with_result(tally.counts)
+    if gone > 0:
+        last = f"the last CSV is kept: {record.csv_location}" if record.csv_location else "no CSV was made of them"
+        raise ResultsGone(
+            f"{gone:,} results of batch {record.batch_id} that were there are gone, expired or deleted meanwhile: "
+            f"their rows would be MISSING, so no CSV was made; {last}"
+        )
 
 
 def _continuation(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -130,8 +182,13 @@ def _location(
     return bucket, key
 
 
-def _close(app: App, identifier: str, record: BatchItem | None, export: Export, location: str) -> dict[str, Any]:
-    """The result, also written to the record; when the batch ended is said once, by whoever closed it first."""
+def _close(  # noqa: PLR0913 - what a result is made of
+    app: App, identifier: str, record: BatchItem | None, export: Export, location: str, *, own: bool
+) -> dict[str, Any]:
+    """The result, also written to the record; when the batch ended is said once, by whoever closed it first.
+
+    Only the run and the status that were read are closed: a batch that was run again meanwhile stays as it is.
+    """
     counts = export.tally.counts
     ended_at = (record.ended_at if record is not None else None) or now_iso()
     values: dict[str, Any] = {
@@ -145,7 +202,11 @@ def _close(app: App, identifier: str, record: BatchItem | None, export: Export, 
     }
     if record is not None:
         slowest = [[name, took] for took, name in export.tally.slowest]
-        app.records.update(identifier, ended_at=ended_at, counts_exact=True, slowest=slowest or None, **values)
+        values |= {"ended_at": ended_at, "counts_exact": True, "slowest": slowest or None}
+        if own:
+            app.records.update_open(identifier, record.execution_arn, **values)
+        else:
+            app.records.update_ended(identifier, int(record.run or 1), record.plan_hash, **values)
     return {
         "status": values["status"],
         "batch_id": identifier,
@@ -202,6 +263,7 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
     ended_at = now_iso()
     return app.records.update_open(
         record.batch_id,
+        record.execution_arn,
         status=final.value,
         stop=True,
         stop_reason="aborted",
@@ -216,11 +278,15 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
 
 
 def stop(app: App, identifier: str) -> BatchItem:
-    """Sets the stop flag: no further row is begun. Raises BatchRefused when it has ended, or NotFound."""
+    """Sets the stop flag: no further row is begun. Raises BatchRefused when there are none to stop, or NotFound."""
     from service.table import BatchItem  # noqa: PLC0415 - a condition is built of the model's attributes
 
-    if not app.records.update_open(identifier, stop=True, stop_reason="by hand"):
+    runs_rows = BatchItem.status.is_in(*[status.value for status in OPEN if status != BatchStatus.AGGREGATING])
+    if not app.records.update(identifier, runs_rows, stop=True, stop_reason="by hand"):
         record = app.records.get(identifier)
+        if record.status == BatchStatus.AGGREGATING:
+            message = f"every row of batch {identifier} has run, and its CSV is being made: nothing to stop"
+            raise BatchRefused([Problem("", message)])
         raise BatchRefused([Problem("", f"batch {identifier} has ended already ({record.status}): nothing to stop")])
     app.records.update(identifier, BatchItem.status == BatchStatus.RUNNING.value, status=BatchStatus.STOPPING.value)
     return app.records.get(identifier)

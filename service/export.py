@@ -72,10 +72,15 @@ class Export:
             self._app.s3, bucket, key, content_type=content_type, upload_id=upload, parts=parts
         )
 
-    def run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
-        """Writes until the CSV is whole or the time runs low; leaves nothing behind when it fails."""
+    def run(
+        self, remaining_ms: Callable[[], int], check: Callable[[Tally], None] = lambda _: None
+    ) -> dict[str, Any] | None:
+        """Writes until the CSV is whole or the time runs low; leaves nothing behind when it fails.
+
+        `check` is asked once everything is written, just before the object appears, and may refuse it.
+        """
         try:
-            return self._run(remaining_ms)
+            return self._run(remaining_ms, check)
         except BaseException:
             self.abort()
             raise
@@ -84,7 +89,7 @@ class Export:
         """Leaves nothing of what was written behind."""
         self._upload.abort()
 
-    def _run(self, remaining_ms: Callable[[], int]) -> dict[str, Any] | None:
+    def _run(self, remaining_ms: Callable[[], int], check: Callable[[Tally], None]) -> dict[str, Any] | None:
         lines = self._lines(remaining_ms)
         if lines is None:
             return self._state()
@@ -107,6 +112,7 @@ class Export:
         self._check()
         if begun is None or self._last != begun:  # else the invocation before has written the last row
             self._end(lines)
+        check(self.tally)
         self._upload.complete()
         return None
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from service.table import BatchItem
 
 
+_MISSING = "no result, though it should have one: its chunk's execution was cut off"
+_NOT_RUN = {  # by the reason for which a batch was stopped
+    "limit": "beyond the first rows, to which the batch was limited",
+    "sample": "not in the sample that was run",
+    "aborted": "the execution was aborted",
+}
+
+
 class Fates:
     """The fate of rows without a result, by the manifests of the batch's runs; the last run that held a row decides."""
 
@@ -27,14 +35,23 @@ class Fates:
 
     def of(self, number: int) -> RowStatus:
         """NOT_RUN or MISSING."""
+        run = self._run_of(number)
+        return RowStatus.NOT_RUN if run is None else run.fate(number) or RowStatus.NOT_RUN
+
+    def why(self, number: int) -> tuple[str, str]:
+        """Type and message of why a row has no result."""
+        run = self._run_of(number)
+        if run is None or run.fate(number) is RowStatus.NOT_RUN:
+            reason = self._record.stop_reason
+            return RowStatus.NOT_RUN.value, _NOT_RUN.get(reason or "", "the batch was stopped early")
+        return run.why(number)
+
+    def _run_of(self, number: int) -> _Run | None:
+        """The last run that held the row."""
         if self._runs is None:
             runs = self._record.runs or []
             self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]
-        for run in self._runs:
-            fate = run.fate(number)
-            if fate is not None:
-                return fate
-        return RowStatus.NOT_RUN
+        return next((run for run in self._runs if run.fate(number) is not None), None)
 
 
 class _Run:
@@ -45,8 +62,12 @@ class _Run:
         last = number == int(record.run or 1)
         self._aborted = (record.stop_reason if last else run.get("stop_reason")) == "aborted"
         self._ended: dict[int, bool] = {}  # chunks that ended, and whether they were skipped
+        self._lost: dict[int, dict[str, list[str]]] = {}  # by chunk, why rows of it are missing
         for chunk in app.records.chunks(record.batch_id, number):
-            self._ended[int(chunk.item.rpartition("#")[2])] = bool((chunk.counts or {}).get(RowStatus.NOT_RUN.value))
+            position = int(chunk.item.rpartition("#")[2])
+            self._ended[position] = bool((chunk.counts or {}).get(RowStatus.NOT_RUN.value))
+            if chunk.lost:
+                self._lost[position] = chunk.lost
         spans = sorted(_spans(app, run.get("manifest_key")))
         self._begins = array("q", (first for first, _, _ in spans))
         self._ends = array("q", (end for _, end, _ in spans))
@@ -59,6 +80,13 @@ class _Run:
             return None
         skipped = self._ended.get(self._chunks[position], self._aborted)
         return RowStatus.NOT_RUN if skipped else RowStatus.MISSING
+
+    def why(self, number: int) -> tuple[str, str]:
+        """Type and message of why a row that this run held is missing."""
+        position = bisect_right(self._begins, number) - 1
+        lost = self._lost.get(self._chunks[position], {})
+        kind, message = lost.get(str(number)) or lost.get("*") or (RowStatus.MISSING.value, _MISSING)
+        return kind, message
 
 
 def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from service import objects
 from service.errors import BatchProcessorError, SourceChanged
 from service.fates import Fates
-from service.models import row_id, row_number
+from service.models import RowStatus, row_id, row_number
 from service.source_rows import SourceRows
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ class Bare(NamedTuple):
     number: int
     status: str
     row: dict[str, str]
+    cause: tuple[str, str] = ("", "")  # type and message
+
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """Why it has none although it should; None of a row that was not to be run."""
+        return self.cause if self.status == RowStatus.MISSING and any(self.cause) else None
 
 
 class Gaps:
@@ -48,7 +54,7 @@ class Gaps:
     def between(self, first: int, last: int) -> Iterator[Bare]:
         """Rows first to last, each as NOT_RUN or MISSING."""
         for number in range(first, last + 1):
-            yield Bare(number, self._fates.of(number).value, self._row(number))
+            yield Bare(number, self._fates.of(number).value, self._row(number), self._fates.why(number))
 
     def _row(self, number: int) -> dict[str, str]:
         """The row's cells, a ragged row's those that it has; none when the source was replaced or may not be read."""

@@ -107,7 +107,8 @@ class CsvLines:
         empty = [""] * len(rows)
         made += [empty] * len(self._columns.outputs)
         if self._columns.metadata:
-            made += [[row_id(entry.number) for entry in rows], [entry.status for entry in rows], empty, empty, empty]
+            errors = self._column([": ".join(filter(None, entry.error or ())) for entry in rows])
+            made += [[row_id(entry.number) for entry in rows], [entry.status for entry in rows], errors, empty, empty]
         return csv_lines(made or [empty])
 
     def end(self) -> bytes:
@@ -159,7 +160,7 @@ class JsonLines:
         return self._line(
             item.row_id.S,
             item.status.S,
-            "null" if cause is None else _object(type=encode_basestring(cause[0]), message=encode_basestring(cause[1])),
+            _error(cause),
             "1" if attempts is None else attempts.N,
             "null" if took is None else took.N,
             "null" if item.timestamp is None else encode_basestring(item.timestamp.S),
@@ -169,7 +170,8 @@ class JsonLines:
 
     def _bare(self, entry: Bare) -> str:
         row = {name: encode_basestring(cell) for name, cell in entry.row.items()}
-        return self._line(row_id(entry.number), entry.status, "null", "0", "null", "null", _object(**row), "{}")
+        error = _error(entry.error)
+        return self._line(row_id(entry.number), entry.status, error, "0", "null", "null", _object(**row), "{}")
 
     def _line(  # noqa: PLR0913 - one argument per name
         self, identifier: str, status: str, error: str, attempts: str, took: str, timestamp: str, row: str, fields: str
@@ -187,6 +189,12 @@ class JsonLines:
         }
         given = {"input_data": row} if self._inputs else {}
         return _object(**(about if self._metadata else {}), **given, output_data=fields) + "\n"
+
+
+def _error(cause: tuple[str, str] | None) -> str:
+    if cause is None:
+        return "null"
+    return _object(type=encode_basestring(cause[0]), message=encode_basestring(cause[1]))
 
 
 def _map(value: Map[Fields] | None) -> str:

@@ -95,7 +95,7 @@ class ParquetLines:
             made += [
                 [row_id(entry.number) for entry in rows],
                 [entry.status for entry in rows],
-                nothing,
+                [None if entry.error is None else ": ".join(filter(None, entry.error)) for entry in rows],
                 nothing,
                 nothing,
             ]

@@ -13,8 +13,9 @@ from service.errors import BatchRefused, Problem
 from service.models import BatchStatus, now_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+_SLOTS = 64  # of a tally's item
 _ITEM_LIMIT = 380_000  # bytes; an item holds 400 KB with its names
 
 
@@ -89,25 +90,51 @@ class Plans:
                 ExpressionAttributeValues=values,
             )
 
-    def add_to_tally(self, batch_id: str, run: int, counts: Mapping[str, int], ttl: int | None) -> dict[str, int]:
-        """Adds to the counters of a run, one item of its own, and returns them all; a repetition adds once more."""
-        kept = {} if ttl is None else {"ttl": ttl}
-        update = "ADD " + ", ".join(f"#{name} :{name}" for name in counts) + (" SET #ttl = :ttl" if kept else "")
-        values = {**counts, **kept}
-        answer = self._dynamodb.update_item(
-            TableName=self._table,
-            Key={"batch_id": {"S": batch_id}, "item": {"S": f"tally#{run:04d}"}},
-            UpdateExpression=update,
-            ExpressionAttributeNames={f"#{name}": name for name in values},
-            ExpressionAttributeValues={f":{name}": {"N": str(value)} for name, value in values.items()},
-            ReturnValues="ALL_NEW",
-        )
-        return {name: int(value["N"]) for name, value in answer["Attributes"].items() if "N" in value}
+    def add_to_tally(  # noqa: PLR0913 - whose counter, what is added, and by whom
+        self, batch_id: str, run: int, counts: Mapping[str, int], ttl: int | None, number: int, token: str
+    ) -> dict[str, int]:
+        """Add to the counters of a run, one item of its own, and return them all.
+
+        `number` is the row's or the chunk's, `token` is this call's own. The item keeps the last token of each of 64
+        slots, so a call whose answer was lost, which botocore sends again, adds once.
+        """
+        slot = f"slot_{number % _SLOTS}"
+        added = {name: {"N": str(value)} for name, value in counts.items()}
+        kept = {slot: {"S": token}, **({} if ttl is None else {"ttl": {"N": str(ttl)}})}
+        sets = ", ".join(f"#{name} = :{name}" for name in kept)
+        names, values = [*added, *kept], {**added, **kept}
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key={"batch_id": {"S": batch_id}, "item": {"S": f"tally#{run:04d}"}},
+                UpdateExpression=f"ADD {', '.join(f'#{name} :{name}' for name in added)} SET {sets}",
+                ConditionExpression=f"attribute_not_exists(#{slot}) OR #{slot} <> :{slot}",
+                ExpressionAttributeNames={f"#{name}": name for name in names},
+                ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+            found = answer["Attributes"]
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as counted:
+            found = counted.response["Item"]
+        return {name: int(value["N"]) for name, value in found.items() if "N" in value}
 
     def save_chunk(  # noqa: PLR0913 - one argument per attribute
-        self, batch_id: str, run: int, chunk: int, *, first_row: int, rows: int, counts: dict[str, int], ttl: int | None
+        self,
+        batch_id: str,
+        run: int,
+        chunk: int,
+        *,
+        first_row: int,
+        rows: int,
+        counts: Mapping[str, int],
+        ttl: int | None,
+        lost: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
-        """One small record per finished chunk and run; False when it was written before."""
+        """Write one small record per chunk and run; return False when an earlier call has written it.
+
+        `lost` says why rows are MISSING: type and message by row number, or by `*` of the whole chunk.
+        """
         item = {
             "batch_id": {"S": batch_id},
             "item": {"S": f"chunk#{run:04d}#{chunk:08d}"},
@@ -116,6 +143,8 @@ class Plans:
             "counts": {"S": json.dumps(counts, separators=(",", ":"))},
             "ended_at": {"S": now_iso()},
         }
+        if lost:
+            item["lost"] = {"S": json.dumps(lost, separators=(",", ":"))}
         if ttl is not None:
             item["ttl"] = {"N": str(ttl)}
         try:
@@ -124,7 +153,9 @@ class Plans:
                 Item=item,
                 ConditionExpression="attribute_not_exists(#item)",
                 ExpressionAttributeNames={"#item": "item"},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
+            # written by this very call, whose answer was lost: a repeated function has another time
+            return bool(refused.response.get("Item", {}).get("ended_at") == item["ended_at"])
         return True

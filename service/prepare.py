@@ -46,7 +46,8 @@ def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | No
     except BatchProcessorError as refused:
         error = {"type": type(refused).__name__, "message": masked(_said(refused)[:_MESSAGE_KEPT])}
         if recorded:
-            app.records.update_open(record.batch_id, status=BatchStatus.FAILED.value, ended_at=now_iso(), error=error)
+            ended = {"status": BatchStatus.FAILED.value, "ended_at": now_iso(), "error": error}
+            app.records.update_open(record.batch_id, event["execution_arn"], **ended)
         raise
 
 
@@ -105,7 +106,7 @@ def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) ->
     counted = {"row_count": layout.row_count, "rows_to_run": layout.rows_to_run}
     values = {"chunks_key": chunks_key, "manifest_key": manifest_key, **counted, "plan_hash": digest}
     values["runs"] = [{**record.runs[0], "manifest_key": manifest_key}]
-    _update_record(app, parsed, identifier, checked, values, plan)
+    _update_record(app, parsed, record, checked, values, plan)
     return told(identifier, 1, digest, manifest_key, outer=layout.outer, **counted)
 
 
@@ -123,14 +124,15 @@ def _to_run(app: App, plan: dict[str, Any], parsed: BatchInput, checked: Checked
 def _update_record(  # noqa: PLR0913 - what the record is told of
     app: App,
     parsed: BatchInput,
-    identifier: str,
+    record: BatchItem,
     checked: Checked,
     values: dict[str, Any],
     plan: dict[str, Any],
 ) -> None:
-    src, columns = plan["source"], checked.output.columns
-    app.records.update(
+    src, columns, identifier = plan["source"], checked.output.columns, record.batch_id
+    app.records.update_open(  # an execution that was aborted meanwhile has closed it
         identifier,
+        record.execution_arn,
         status=BatchStatus.RUNNING.value,
         target={
             "name": plan["target_name"],

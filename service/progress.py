@@ -49,13 +49,13 @@ def progress(app: App, record: BatchItem) -> dict[str, Any]:
     over = record.status not in OPEN
     if over and (record.counts is not None or not record.row_count):
         counts = {**empty_counts(), **(record.counts or {})}
-        rate = _rate(record, _done(counts)) if int(record.run or 1) == 1 else None
+        rate = _rate(record, with_result(counts)) if int(record.run or 1) == 1 else None
         return _progress(counts, exact=bool(record.counts_exact or not record.row_count), rate=rate, eta=None)
     run = app.records.chunk_counts(record.batch_id, int(record.run or 1))
     counts = {**empty_counts(), **(record.kept_counts or {})}
     for status, count in run.items():
         counts[status] = counts.get(status, 0) + count
-    rate = _rate(record, _done(run))
+    rate = _rate(record, with_result(run))
     eta = None
     if not over and record.rows_to_run is not None:
         left = max(0, int(record.rows_to_run) - run.total())
@@ -65,7 +65,7 @@ def progress(app: App, record: BatchItem) -> dict[str, Any]:
 
 def _progress(counts: Mapping[str, int], *, exact: bool, rate: float | None, eta: int | None) -> dict[str, Any]:
     return {
-        "rows_done": _done(counts),
+        "rows_done": with_result(counts),
         "counts": dict(counts),
         "counts_exact": exact,
         "rate_per_s": rate,
@@ -73,7 +73,7 @@ def _progress(counts: Mapping[str, int], *, exact: bool, rate: float | None, eta
     }
 
 
-def _done(counts: Mapping[str, int]) -> int:
+def with_result(counts: Mapping[str, int]) -> int:
     """Rows that have a result."""
     return sum(counts.values()) - counts.get(RowStatus.NOT_RUN, 0) - counts.get(RowStatus.MISSING, 0)
 

@@ -80,9 +80,16 @@ class Records:
             return False
         return True
 
-    def update_open(self, batch_id: str, **values: Any) -> bool:
-        """Sets attributes unless the batch has ended; False when it has."""
-        return self.update(batch_id, BatchItem.status.is_in(*[status.value for status in OPEN]), **values)
+    def update_open(self, batch_id: str, execution_arn: str | None = None, **values: Any) -> bool:
+        """Set attributes unless the batch has ended; False when it has.
+
+        With an `execution_arn`, only if that execution is the one that runs it: a batch that was run again since then
+        is another's.
+        """
+        condition = BatchItem.status.is_in(*[status.value for status in OPEN])
+        if execution_arn is not None:
+            condition &= BatchItem.execution_arn == execution_arn
+        return self.update(batch_id, condition, **values)
 
     def update_ended(self, batch_id: str, in_run: int, of_plan: str, **values: Any) -> bool:
         """Sets attributes of an ended batch; False when it was opened again, or has another run or plan by now."""

@@ -71,8 +71,9 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     bucket, key = _location(order.parsed, record)
     claimed = app.records.get(identifier)
     runs = [*claimed.runs[:-1], {**claimed.runs[-1], "manifest_key": manifest_key}]
-    app.records.update(
+    app.records.update_open(  # an execution that was aborted meanwhile has closed it
         identifier,
+        event["execution_arn"],
         status=(BatchStatus.STOPPING if claimed.stop else BatchStatus.RUNNING).value,
         plan_hash=digest,
         manifest_key=manifest_key,
@@ -285,6 +286,11 @@ def _claim(app: App, order: Order, event: dict[str, Any]) -> int:
         stop_reason=None,
         error=None,
     )
-    if not claimed:
+    if not claimed and not _is_claimed(app.records.get(record.batch_id), run, event):
         raise BatchRunning(f"batch {record.batch_id} was run again or remapped by something else just now: look at it")
     return run
+
+
+def _is_claimed(now: BatchItem, run: int, event: dict[str, Any]) -> bool:
+    """Whether the claim was this execution's own: its answer was lost, and botocore asked again."""
+    return int(now.run or 1) == run and bool(now.execution_arn == event["execution_arn"])

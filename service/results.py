@@ -38,13 +38,14 @@ from service.stopping import count_chunk, count_failures
 from service.store import ITEM_BYTES, KEPT_IN_ITEM, item_bytes, to_item
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from service.app import App
     from service.extraction import OutputPlan
     from service.plans import Plans
 
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
+_NOT_STORED = "the row ran, and its result could not be stored"
 _LEVEL = 6  # of compression: 9 takes a quarter longer for 0.2 % of an output of 60 KB, 1 leaves one of 6 KB 6 % larger
 
 
@@ -116,7 +117,7 @@ def _store(
         item = _without_fields(result, size)
     status, new = app.store.put_item(item)
     if plan is not None and event is not None and new and result.status != RowStatus.SUCCESS:
-        count_failures(app, plan, event, 1)
+        count_failures(app, plan, event, 1, row_number(result.row_id) or 0)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
 
 
@@ -211,14 +212,45 @@ def _decision(call: Mapping[str, Any], action: str, seconds: int = 0, status: st
 
 
 def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes the record of a finished chunk.
+    """Write the record of a finished chunk.
 
-    `event`: batch_id, run, plan, chunk (number, first_row, rows), stored (counts of rows that did not travel),
-    results (row_id and status of those that did).
+    `event`: batch_id, run, plan, chunk (number, first_row, rows), stored (counts of rows that did not travel), row_ids
+    of the rows that did, and results in their order: row_id and status, or status MISSING and the error's name.
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     counts: Counter[str] = Counter(event["stored"])
     counts.update(result["status"] for result in event["results"])
+    lost = {
+        str(row_number(row_id) or row_id): (str(result.get("error") or "Unknown"), _NOT_STORED)
+        for row_id, result in zip(event["row_ids"], event["results"], strict=True)
+        if result["status"] == RowStatus.MISSING
+    }
+    _save_chunk(app, plan, event, counts, lost)
+    return {"chunk": event["chunk"]["number"], "counts": dict(counts)}
+
+
+def lose_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the record of a chunk whose execution cannot go on, with why: its rows without a result are MISSING.
+
+    `event`: batch_id, run, plan, chunk (a line of the manifest, or as of finish_chunk) and lost (Error, Cause).
+    """
+    plan, chunk = app.plans.load(event["batch_id"], event["plan"]), event["chunk"]
+    if "number" not in chunk:
+        chunk = {"number": chunk["chunk"], "first_row": chunk["ranges"][0][0], "rows": chunk["rows"]}
+    why = describe_failure(event["lost"])
+    error = error_of(why.kind, why.message)
+    lost = {"*": (error["type"], error["message"])}
+    _save_chunk(app, plan, {**event, "chunk": chunk}, {RowStatus.MISSING.value: chunk["rows"]}, lost)
+    return {"chunk": chunk["number"]}
+
+
+def _save_chunk(
+    app: App,
+    plan: Mapping[str, Any],
+    event: Mapping[str, Any],
+    counts: Mapping[str, int],
+    lost: Mapping[str, Sequence[str]],
+) -> None:
     chunk = event["chunk"]
     new = app.plans.save_chunk(
         event["batch_id"],
@@ -228,10 +260,11 @@ def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
         rows=chunk["rows"],
         counts=dict(counts),
         ttl=plan["ttl"],
+        lost=lost,
     )
     if new:
         count_chunk(app, plan, event, counts)
-    return {"chunk": chunk["number"], "counts": dict(counts)}
+        count_failures(app, plan, event, counts.get(RowStatus.MISSING.value, 0), chunk["number"])
 
 
 def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:

@@ -8,9 +8,10 @@ rows of the chunks under way at most: ceil(max_concurrency / 5) chunks of up to 
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
-from service.models import FAILURES
+from service.models import FAILURES, RowStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,11 +33,11 @@ def stopping_rules(config: ExecutionConfig) -> dict[str, Any] | None:
     return given or None
 
 
-def count_failures(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], count: int) -> None:
-    """Adds failures that were stored just now; stops the batch when they are too many."""
+def count_failures(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], count: int, number: int = 0) -> None:
+    """Adds failures that were stored just now, of a row or a chunk of that number; stops the batch at too many."""
     rules = plan.get("stopping") or {}
     if count and "max_failures" in rules:
-        tally = app.plans.add_to_tally(event["batch_id"], int(event["run"]), {"failures": count}, plan["ttl"])
+        tally = _add(app, plan, event, {"failures": count}, number)
         if tally["failures"] > rules["max_failures"]:
             app.plans.stop(event["batch_id"], int(event["run"]), "max_failures")
 
@@ -46,14 +47,21 @@ def count_chunk(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], cou
     rules = plan.get("stopping") or {}
     if not {"max_failure_rate", "max_cost_usd"} & rules.keys():
         return
-    tally = app.plans.add_to_tally(event["batch_id"], int(event["run"]), {**counts, "chunks": 1}, plan["ttl"])
+    tally = _add(app, plan, event, {**counts, "chunks": 1}, int(event["chunk"].get("number", 0)))
     reason = _crossed(plan, rules, tally)
     if reason is not None:
         app.plans.stop(event["batch_id"], int(event["run"]), reason)
 
 
+def _add(
+    app: App, plan: Mapping[str, Any], event: Mapping[str, Any], counts: Mapping[str, int], number: int
+) -> dict[str, int]:
+    token = secrets.token_hex(8)
+    return app.plans.add_to_tally(event["batch_id"], int(event["run"]), counts, plan["ttl"], number, token)
+
+
 def _crossed(plan: Mapping[str, Any], rules: Mapping[str, Any], tally: Mapping[str, int]) -> str | None:
-    failed = sum(tally.get(status, 0) for status in FAILURES)
+    failed = sum(tally.get(status, 0) for status in (*FAILURES, RowStatus.MISSING))
     done = failed + tally.get("SUCCESS", 0)
     if "max_failure_rate" in rules and done >= ENOUGH_ROWS and failed > rules["max_failure_rate"] * done:
         return "max_failure_rate"

@@ -113,6 +113,14 @@ def alive(item: Mapping[str, Any], now: int) -> bool:
     return "ttl" not in item or int(item["ttl"]["N"]) >= now
 
 
+def _is_this_put(there: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+    """Whether what is there was written by this very put: its answer was lost, and botocore sent it again.
+
+    A repeated function makes its result anew, with another timestamp.
+    """
+    return all(there.get(name) == item.get(name) for name in ("timestamp", "run", "attempts", "status"))
+
+
 def item_bytes(item: dict[str, Any]) -> int:
     """Bytes of an item as DynamoDB counts them, rounded up (Developer Guide, "DynamoDB item sizes and formats")."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
@@ -167,8 +175,9 @@ class ResultStore:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
-            kept: str = refused.response.get("Item", {}).get("status", {}).get("S", item["status"]["S"])
-            return kept, False
+            there = refused.response.get("Item", {})
+            kept: str = there.get("status", {}).get("S", item["status"]["S"])
+            return kept, _is_this_put(there, item)
         return str(item["status"]["S"]), True
 
     def remap(self, read: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any] | None:

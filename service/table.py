@@ -121,6 +121,7 @@ class BatchItem(Model):
     counts = JSONAttribute(null=True)
     counts_exact = BooleanAttribute(null=True)
     kept_counts = JSONAttribute(null=True)
+    lost = JSONAttribute(null=True)
     errors = JSONAttribute(null=True)
     slowest = JSONAttribute(null=True)
     fields = JSONAttribute(null=True)

@@ -67,9 +67,8 @@ class Tally:
         """Count rows without a result."""
         for entry in rows:
             self.counts[entry.status] += 1
-            missing = entry.status == RowStatus.MISSING
-            why = "no result, though it should have one" if missing else "the batch was stopped early"
-            self.failure(entry.status, entry.status, why, row_id(entry.number))
+            kind, message = entry.cause
+            self.failure(entry.status, kind or entry.status, message, row_id(entry.number))
 
     def failure(self, status: str, error: str, message: str, identifier: str) -> None:
         """Groups a row by its cause; its status is not counted."""

@@ -18,7 +18,7 @@ CHUNK_ROWS = 100
 # These are what a row and a chunk may leave in it, every retry of every state counted: a rule test works the same
 # numbers out of the definition (tests/infra/test_definition.py).
 _EVENTS = 25_000
-_EVENTS_OF_CHUNK = 150
+_EVENTS_OF_CHUNK = 180
 _EVENTS_OF_ROW = 315  # its throttlings, the last call, and the result's or the failure's storing
 _EVENTS_OF_CALL = 115  # each call before that, when its output is refused
 

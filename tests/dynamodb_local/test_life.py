@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from made import chunk_event, make_tool, manifest, prepared, row_event, rows_csv, stored
+from made import chunk_event, finished, make_tool, manifest, prepared, row_event, rows_csv, stored
 from moto import mock_aws
 
 from service import batches, remap
@@ -43,6 +43,7 @@ def run(app: App, batch: dict[str, Any], outputs: dict[int, Any]) -> None:
     """What the Map does; rows without an output fail."""
     for chunk in manifest(app, batch):
         answer = transform_chunk(app, chunk_event(batch, chunk))
+        fates: list[dict[str, Any]] = []
         for row in answer["rows"]:
             number = int(row["row_id"].removeprefix("row_"))
             if number in outputs:
@@ -50,8 +51,8 @@ def run(app: App, batch: dict[str, Any], outputs: dict[int, Any]) -> None:
             else:
                 failure = {"Error": "ValueError", "Cause": "no"}
                 fate = handle_failure(app, row_event(batch, number, call={"attempt": 3, "name": "n"}, failure=failure))
-            answer.setdefault("results", []).append({"row_id": row["row_id"], "status": fate["status"]})
-        finish_chunk(app, answer)
+            fates.append({"row_id": row["row_id"], "status": fate["status"]})
+        finish_chunk(app, finished(answer, fates))
 
 
 def lines(app: App, location: str) -> list[dict[str, str]]:

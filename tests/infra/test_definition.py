@@ -366,7 +366,8 @@ def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> 
         + again
         + 2
     )
-    chunk = 2 + sum(events_of(STATES[name]) for name in ("TransformInput", "ByKind", "FinishChunk", "ChunkNotCounted"))
+    around = ("TransformInput", "ByKind", "FinishChunk", "ChunkNotCounted", "RecordLostChunk")
+    chunk = 2 + sum(events_of(STATES[name]) for name in around)
     rows = chunk_rows(attempts)
     assert chunk + 10 + rows * row <= 25_000
     assert rows == 1 or rows >= 0.9 * (25_000 - chunk) // row or rows == CHUNK_ROWS, "no smaller than it must be"
@@ -380,9 +381,10 @@ def test_tasks_inside_the_map_keep_only_what_is_named(name: str) -> None:
     """`.sync:2` returns the child's Input beside its Output, lambda:invoke its metadata beside the Payload."""
     state = STATES[name]
     selected = state.get("ResultSelector")
-    if selected is None:
+    if selected is None and "ResultPath" in state:
+        assert state["ResultPath"] is None, "nothing of it is kept"
+    elif selected is None:
         assert state["OutputPath"] == "$.Payload"
-        assert "ResultPath" not in state
     else:
         assert "$" not in selected.values()
         assert all(value.startswith(("$.", "$$.")) for value in selected.values())
@@ -393,11 +395,11 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
     """An error's Cause may have 32,768 characters. Beside a large state it would end the execution with
     States.DataLimitExceeded, which no Catch meets any more. So what only ends takes the error alone (a Fail) or
     nothing of it (a Pass); only what needs both keeps both."""
-    keeps_both = {"HandleToolFailure", "HandleAgentFailure", "AggregateResults", "AbandonUpload"}
+    keeps_both = {"HandleToolFailure", "HandleAgentFailure", "AggregateResults", "AbandonUpload", "RecordLostChunk"}
     for catcher in STATES[name]["Catch"]:
         following = catcher["Next"]
-        if following == "AggregationFailed":
-            assert catcher["ResultPath"] is None, "why there is no CSV stays the error"
+        if following in ("AggregationFailed", "ChunkLost"):
+            assert catcher["ResultPath"] is None, "why there is no CSV, or no chunk, stays the error"
         elif following.endswith("RowLost") or STATES[following]["Type"] == "Fail":
             assert "ResultPath" not in catcher, "the default: the error takes the place of the state"
         elif STATES[following]["Type"] == "Pass":
@@ -406,11 +408,11 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
             assert catcher["ResultPath"] == "$.row.target_input", "in the place of the output"
         else:
             assert following in keeps_both
-            assert catcher["ResultPath"] in ("$.failure", "$.map_failure")
+            assert catcher["ResultPath"] in ("$.failure", "$.map_failure", "$.lost")
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("BatchRefused", "$"), ("ChunkLost", "$"), ("AggregationFailed", "$.failure")]
+    ("name", "place"), [("BatchRefused", "$"), ("ChunkLost", "$.lost"), ("AggregationFailed", "$.failure")]
 )
 def test_a_fail_state_passes_the_caught_error_on(name: str, place: str) -> None:
     assert (STATES[name]["ErrorPath"], STATES[name]["CausePath"]) == (f"{place}.Error", f"{place}.Cause")

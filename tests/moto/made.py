@@ -102,6 +102,11 @@ def row_event(batch: dict[str, Any], row: int = 1, **more: Any) -> dict[str, Any
     }
 
 
+def finished(chunk: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """What FinishChunk is given of a chunk whose rows have these results."""
+    return {**chunk, "row_ids": [result.get("row_id", "row_0000000001") for result in results], "results": results}
+
+
 def stored(app: App, batch_id: str, row: int | str = 1) -> dict[str, Any]:
     """The item of a row in wire form; {} when there is none."""
     row_id = f"row_{row:010d}" if isinstance(row, int) else row

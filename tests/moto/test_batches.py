@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made import MACHINE, chunk_event, execution_arn, make_tool, manifest, prepared, role, row_event, rows_csv
+from made import MACHINE, chunk_event, execution_arn, finished, make_tool, manifest, prepared, role, row_event, rows_csv
 
 from service import batches
 from service.errors import BatchRefused, NotFound
@@ -47,7 +47,7 @@ def run_rows(app: App, batch: dict[str, Any], failing: tuple[int, ...] = (), chu
     for chunk in manifest(app, batch)[:chunks]:
         answer = transform_chunk(app, chunk_event(batch, chunk))
         fates = [run_row(app, batch, int(row["row_id"][4:]), failing) for row in answer["rows"]]
-        finish_chunk(app, {**answer, "results": fates})
+        finish_chunk(app, finished(answer, fates))
 
 
 def run_row(app: App, batch: dict[str, Any], number: int, failing: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.client import BaseClient
-from made import chunk_event, event_of, make_tool, manifest, put_source, row_event, rows_csv
+from made import chunk_event, event_of, finished, make_tool, manifest, put_source, row_event, rows_csv
 
 from service import batches
 from service.cost import Profile, spent
@@ -50,7 +50,7 @@ def run(app: App) -> tuple[dict[str, Any], int]:
     for chunk in chunks:
         given = transform_chunk(app, chunk_event(batch, chunk))
         results = [called(app, batch, int(row["row_id"].removeprefix("row_"))) for row in given["rows"]]
-        finish_chunk(app, {**chunk_event(batch, given["chunk"]), "stored": given["stored"], "results": results})
+        finish_chunk(app, {**finished(chunk_event(batch, given["chunk"]), results), "stored": given["stored"]})
     return batches.aggregate(app, {"batch": batch}, lambda: 900_000), len(chunks)
 
 

@@ -227,8 +227,9 @@ def test_rows_without_a_result_are_rows(app: App) -> None:
     assert read(app)["input_text"].to_pylist() == [f"text {number}" for number in range(1, 6)]
     bare = read(app).slice(1, 1).to_pylist()[0]
     assert {name for name, value in bare.items() if value is None} == {
-        *("output_label", "output_score", "_error", "_execution_time_ms", "_timestamp")
+        *("output_label", "output_score", "_execution_time_ms", "_timestamp")
     }
+    assert bare["_error"].startswith("MISSING: no result, though it should have one")
 
 
 def test_what_is_of_no_column_s_type_is_null(app: App) -> None:

@@ -9,6 +9,7 @@ from made import (
     chunk_event,
     event_of,
     execution_arn,
+    finished,
     make_agent,
     make_tool,
     manifest,
@@ -405,7 +406,7 @@ def test_the_whole_way_of_a_small_batch(app: App, tool: str) -> None:  # noqa: A
             results.write_output(app, row_event(batch, int(row["row_id"][4:]), output={"echo": row["row"][1]}))
             for row in answer["rows"]
         ]
-        results.finish_chunk(app, {**answer, "results": fates})
+        results.finish_chunk(app, finished(answer, fates))
     result = batches.aggregate(app, {"batch": batch}, lambda: 900_000)
     assert result["status"] == "PARTIAL"
     assert result["counts"]["SUCCESS"] == 2

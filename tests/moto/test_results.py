@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from made import chunk_event, make_agent, make_tool, manifest, prepared, row_event, rows_csv, stored
+from made import chunk_event, finished, make_agent, make_tool, manifest, prepared, row_event, rows_csv, stored
 
 from service import batches
 from service.errors import BatchRefused
@@ -487,7 +487,7 @@ def test_a_call_that_was_never_begun(app: App, agents: dict[str, Any]) -> None:
 def test_a_finished_chunk_is_counted_once(app: App, batch: dict[str, Any]) -> None:
     answer = transform_chunk(app, chunk_event(batch, manifest(app, batch)[0]))
     fates = [{"row_id": row["row_id"], "status": "SUCCESS"} for row in answer["rows"]]
-    event = {**answer, "results": fates, "stored": {"INVALID_INPUT": 2}}
+    event = {**finished(answer, fates), "stored": {"INVALID_INPUT": 2}}
     assert (
         finish_chunk(app, event)
         == finish_chunk(app, event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made import make_tool, prepared, rows_csv
+from made import finished, make_tool, prepared, rows_csv
 
 from service import batches, cost, spending, stopping
 from service.layout import WATCHED_ROWS
@@ -42,7 +42,7 @@ def finish(app: App, batch: dict[str, Any], number: int, statuses: list[str], st
     chunk = {"number": number, "first_row": 1, "rows": len(statuses)}
     results = [{"row_id": "r", "status": status} for status in statuses]
     event = {"batch_id": BATCH, "run": 1, "plan": batch["plan"], "chunk": chunk}
-    finish_chunk(app, {**event, "stored": stored or {}, "results": results})
+    finish_chunk(app, {**finished(event, results), "stored": stored or {}})
 
 
 def stopped(app: App) -> str | None:
