@@ -8,11 +8,21 @@ from service.texts import opened, stepped, text_of
 
 # Keys under which messages, their blocks and their calls are kept; nothing else of an output is searched.
 _CALL_HOLDERS = frozenset({"tool_calls", "function_calls", "function_call"})
-_HOLDERS = _CALL_HOLDERS | {"messages", "message", "choices", "output", "content", "tool_results"}
+_HOLDERS = (
+    _CALL_HOLDERS
+    | {"messages", "message", "choices", "output", "content", "tool_results"}
+    | {
+        "candidates",  # Gemini's answers
+        "parts",  # and their blocks; those of pydantic-ai
+    }
+)
 # messages > message > content > block; the rest is room for wrappers.
 MAX_DEPTH = 16
-_CALL_TYPES = frozenset({"tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call"})
+_CALL_TYPES = frozenset({"tool_use", "server_tool_use", "mcp_tool_use", "function_call", "custom_tool_call"}) | {
+    "tool-call"
+}
 _RESULT_TYPES = frozenset({"tool_result", "mcp_tool_result", "web_search_tool_result", "tool"}) | {
+    "tool-result",
     "function_call_output",
     "custom_tool_call_output",
 }
@@ -20,8 +30,9 @@ _RESULT_TYPES = frozenset({"tool_result", "mcp_tool_result", "web_search_tool_re
 _CHAIN_TYPES = frozenset({"ai", "AIMessageChunk", "tool", "human", "system", "function"})
 _CHAIN_CLASSES = {"AIMessage": "ai", "AIMessageChunk": "ai", "ToolMessage": "tool", "FunctionMessage": "function"}
 # The id that joins a result to its call, wherever it stands, and the tool's name.
-_IDS = ("tool_use_id", "tool_call_id", "toolUseId", "call_id", "id")
-_NAMES = ("name", "tool_name", "tool")
+_IDS = ("tool_use_id", "tool_call_id", "toolUseId", "toolCallId", "call_id", "id")
+_UNTYPED = frozenset({"functionCall", "functionResponse", "part_kind"})
+_NAMES = ("name", "tool_name", "toolName", "tool")
 
 
 class ToolCall(NamedTuple):
@@ -87,19 +98,40 @@ def _recognised(block: dict[str, Any], holder: str) -> tuple[ToolCall | ToolResu
         return (_call(block["toolUse"], block["toolUse"]),)
     if "toolResult" in block and isinstance(block["toolResult"], dict):
         return (_result(block["toolResult"]),)
+    if holder == "parts" and kind is None and not _UNTYPED.isdisjoint(block):
+        return _untyped(block)
     role = block.get("role")
     if role not in ("tool", "function"):
         return ()
     # Some agents keep whole result blocks in a message of the role `tool`: those are found one by one.
     content = block.get("content")
     blocks = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
-    holds = any("toolResult" in one or one.get("type") == "tool_result" for one in blocks)
+    holds = any("toolResult" in one or one.get("type") in ("tool_result", "tool-result") for one in blocks)
     return () if holds else (_result(block),)
+
+
+def _untyped(block: dict[str, Any]) -> tuple[ToolCall | ToolResult, ...]:
+    """The same of the parts of Gemini and of pydantic-ai, which say by other words what they are."""
+    call, answer, kind = block.get("functionCall"), block.get("functionResponse"), block.get("part_kind")
+    if isinstance(call, dict):
+        return (_call(call, call),)
+    if isinstance(answer, dict):
+        return (_result(answer),)
+    if kind == "tool-call":
+        return (_call(block, block),)
+    return (_result(block),) if kind == "tool-return" else ()
 
 
 def _id(block: dict[str, Any]) -> str | None:
     get = block.get
-    found = get("tool_use_id") or get("tool_call_id") or get("toolUseId") or get("call_id") or get("id")
+    found = (
+        get("tool_use_id")
+        or get("tool_call_id")
+        or get("toolUseId")
+        or get("toolCallId")
+        or get("call_id")
+        or get("id")
+    )
     return found if isinstance(found, str) else text_under(block, _IDS)
 
 
@@ -109,7 +141,9 @@ def _call(block: dict[str, Any], function: dict[str, Any]) -> ToolCall:
 
 
 def _result(block: dict[str, Any]) -> ToolResult:
-    content = _first(block, ("content", "output", "result"))
+    content = _first(block, ("content", "output", "result", "response"))
+    if isinstance(content, dict) and content.keys() == {"type", "value"}:  # the Vercel AI SDK's {"type": "json", …}
+        content = content["value"]
     error = is_error(block) or block.get("status") == "error"
     return ToolResult(_id(block), text_under(block, _NAMES), content_of(content), error)
 

@@ -15,7 +15,7 @@ from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
 from service.mapping import compile_input_mapping
 from service.models import batch_id, results_key, split_s3_uri
-from service.output_mapping import compile_output_mapping
+from service.output_mapping import compile_output_mapping, with_conditions
 from service.pace import Pace
 from service.permissions import check_output, check_source, key_refused
 from service.rows import wire_bytes
@@ -151,11 +151,14 @@ def _placed(path: str, place: str) -> str:
 
 def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[Any, str]:
     """The mapping that holds, and where it was given; an empty one names none."""
+    mapping: dict[str, Any] | None
     if parsed.output_mappings:
-        return {"output_mappings": parsed.output_mappings}, "output_mappings"
-    if parsed.output_mapping:
-        return parsed.output_mapping, "output_mapping"
-    return (target.output_schema if target else None), "target.output_schema"
+        mapping, place = {"output_mappings": parsed.output_mappings}, "output_mappings"
+    elif parsed.output_mapping:
+        mapping, place = parsed.output_mapping, "output_mapping"
+    else:
+        mapping, place = (target.output_schema if target else None), "target.output_schema"
+    return (with_conditions(mapping, target.conditions) if target else mapping), place
 
 
 def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:

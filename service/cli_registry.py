@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,25 +71,26 @@ def _show_outlines(checked: list[CheckedMapping], *, as_json: bool) -> None:
 
 def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
     """Shows what the mapping makes of every output; 0 when all of them give a success and every field is found once."""
-    failed = 0
+    counts: Counter[str] = Counter()
     seen = Seen()
     seen.know(checked.plan.columns or ())
     for number, output in enumerate(outputs, 1):
         trace = traces.traced(checked.plan, output)
         for one in trace["fields"]:
             seen.add(one["name"], one["found_by"] is not None)
-        failed += trace["status"] != "SUCCESS"
+        counts[trace["status"]] += 1
         if as_json:
             display.print_json({"output": number, **trace})
         else:
             display_traces.extraction_trace(trace, number, len(outputs))
     if len(outputs) > 1:
-        display.tell(f"{len(outputs)} outputs: {len(outputs) - failed} SUCCESS, {failed} EXTRACTION_FAILED")
+        shown = ("SUCCESS", *sorted(counts.keys() - {"SUCCESS"}))
+        display.tell(f"{len(outputs)} outputs: " + ", ".join(f"{counts[status]} {status}" for status in shown))
     absent = [one["name"] for one in never(seen.told(len(outputs)))]
     if absent:
         whole = "the output" if len(outputs) == 1 else f"any of the {len(outputs)} outputs"
         display.tell(f"not found in {whole}: {', '.join(absent)}; correct its paths, or leave the field out")
-    return 1 if failed or absent else 0
+    return 0 if counts["SUCCESS"] == len(outputs) and not absent else 1
 
 
 @schema.command("register")
@@ -232,8 +234,8 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     batch-processor tool register --name my-agent --arn arn:aws:states:…:stateMachine:my-agent
 
     FILE is YAML or JSON: one target, or a list under `targets`, with tool_name, resource_arn, tool_type (lambda or
-    state_machine), description, input_schema, output_schema (in place, or {file: path}). What is left out stays as it
-    was in the newest version; null takes it away.
+    state_machine), description, input_schema, output_schema (in place, or {file: path}), price_per_row_usd, fail_when,
+    retry_when. What is left out stays as it was in the newest version; null takes it away.
     """  # noqa: D301
     options = {"tool_name": name, "resource_arn": arn, "description": description}
     paths = {"input_schema": input_schema, "output_schema": output_schema}

@@ -42,8 +42,13 @@ def extraction_trace(trace: Mapping[str, Any], number: int, total: int) -> None:
     console = stdout()
     style = "green" if trace["status"] == RowStatus.SUCCESS else "red"
     of = f"  output {number} of {total}" if total > 1 else ""
-    console.print(f"[bold {style}]{trace['status']}[/]{of}")
+    cause = f"  {trace['error_type']}" if trace["error_type"] not in {None, "ExtractionFailed"} else ""
+    console.print(f"[bold {style}]{trace['status']}[/]{escape(cause)}{of}", emoji=False)
     if not trace["fields"] and trace["message"]:
+        if trace["retry"]:
+            seconds = trace["retry_after_seconds"]
+            after = "" if seconds is None else f", after {seconds:g} s as the target asks"
+            console.print(f"  the target would be called again{after}")
         console.print(f"  {escape(trace['message'])}", emoji=False)
     for field in trace["fields"]:
         kind = f"  [dim]{field['type']}[/]" if field["type"] else ""

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from service.drafts import last_answer
 from service.messages import Reading
 from service.methods import FINDERS, Field, Found, Method
+from service.models import RowStatus
+from service.refusals import USUAL, refused
+from service.stops import stopped, without_last
 from service.texts import parse_text
 from service.values import coerced, described, formatted, listed, named, settled, transformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from service.messages import Choose
+    from service.refusals import Fault, Watch
+
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one output gave: its fields and the method that found them, or why each method found nothing."""
+    """What one output gave: its fields and the method that found them, or why there are none.
+
+    `fault` is the reason that stands before any method: a failed call, or an answer that is not whole.
+    """
 
     fields: dict[str, Any]
     method: str | None
     failures: tuple[str, ...] = ()
+    fault: Fault | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether a method found something; if not, the row is EXTRACTION_FAILED."""
+        """Whether a method found something."""
         return self.method is not None
+
+    @property
+    def status(self) -> RowStatus:
+        """The row's status: FAILED when the output is that of a failed call, EXTRACTION_FAILED when it lacks fields."""
+        if self.ok:
+            return RowStatus.SUCCESS
+        return RowStatus.EXTRACTION_FAILED if self.fault is None else self.fault.status
+
+    @property
+    def error_type(self) -> str:
+        """A short name for the reason; empty of a success."""
+        if self.ok:
+            return ""
+        return "ExtractionFailed" if self.fault is None else self.fault.error_type
+
+    @property
+    def retry(self) -> bool:
+        """Whether another call of the target may help."""
+        return self.fault is not None and self.fault.retry
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """How long the target asks to wait before that."""
+        return None if self.fault is None else self.fault.retry_after_seconds
 
     @property
     def message(self) -> str:
@@ -45,7 +79,8 @@ class Chain(NamedTuple):
 class OutputPlan:
     """A compiled output mapping; `columns` is None when only the results tell which fields there are.
 
-    `include_original` and `add_metadata` say whether the CSV has the source's columns, and those beginning with `_`.
+    `include_original` and `add_metadata` say whether the CSV has the source's columns, and those beginning with `_`;
+    `watch` when an output is that of a failed call, `choose` which of the values in a text is the answer.
     """
 
     columns: tuple[str, ...] | None
@@ -53,20 +88,35 @@ class OutputPlan:
     chains: tuple[Chain, ...] = ()
     include_original: bool = True
     add_metadata: bool = True
+    watch: Watch = USUAL
+    choose: Choose = last_answer
 
     def extract(self, output: Any) -> Extraction:
         """The fields of one output; never raises on a JSON value."""
         try:
-            reading = Reading(output)
+            reading = Reading(output, self.choose)
             if reading.views == (None,):
                 return Extraction({}, None, ("the output is null",))
-            if reading.failed:
-                return Extraction({}, None, ("the output is a tool result that says it is an error",))
-            if self.chains:
-                return _by_field(self.chains, reading)
-            return _by_method(self, reading) if self.methods else _everything(reading.core, reading.views)
+            fault = refused(self.watch, reading)
+            if fault is not None:
+                return Extraction({}, None, (fault.message,), fault)
+            fault = stopped(reading.core)
+            return self._extract(reading) if fault is None else self._without_last(reading, fault)
         except RecursionError:
             return Extraction({}, None, ("the output is nested too deeply",))
+
+    def _extract(self, reading: Reading) -> Extraction:
+        if self.chains:
+            return _by_field(self.chains, reading)
+        return _by_method(self, reading) if self.methods else _everything(reading.core)
+
+    def _without_last(self, reading: Reading, fault: Fault) -> Extraction:
+        """What earlier messages gave, if that is every field: one that is missing may be in the part that was lost."""
+        if self.columns is not None:
+            kept = self._extract(Reading(without_last(reading.core), self.choose, silent=True))
+            if kept.ok and all(value is not None for value in kept.fields.values()):
+                return kept
+        return Extraction({}, None, (fault.message,), fault)
 
 
 def _by_method(plan: OutputPlan, reading: Reading) -> Extraction:
@@ -116,14 +166,10 @@ def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
     return Extraction(fields, "+".join(winners))
 
 
-def _everything(core: Any, views: Sequence[Any]) -> Extraction:
+def _everything(core: Any) -> Extraction:
     """An object's top-level keys as the fields; any other value as the one field `value`."""
     if core is None:
         return Extraction({}, None, ("the output is null",))
-    codes = [view.get("statusCode") for view in views if isinstance(view, dict) and "body" in view]
-    refused = next((code for code in codes if isinstance(code, int) and code >= 400), None)
-    if refused is not None:
-        return Extraction({}, None, (f"the tool answered with the status code {refused}",))
     fields = {"value": core} if not isinstance(core, dict) else core
     values = {name: settled(value) for name, value in fields.items()}
     if all(value is None for value in values.values()):
@@ -164,8 +210,6 @@ def _value(one: Field, found: Found) -> tuple[Any, str | None]:
             value, reason = named(parse_text(root) if one.transform == "parse_text" else root, one.name), None
         else:
             value, reason = one.expression.search(root)
-        if isinstance(value, float) and not math.isfinite(value):
-            value = None
         if value is not None and one.transform is not None:
             value, reason = _transformed(one, value)
         if value is not None and one.kind is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jmespath import functions
 
+from service.drafts import without_reasoning
 from service.texts import parse_text, text_of
 from service.values import to_number
 
@@ -76,7 +77,12 @@ def compile_regex(regex: str, group: int | str | None = None) -> Pattern:
         raise PatternFault(message, reason.rpartition(": ")[2]) from None
     chosen, spans = _group(compiled, group), _spans(compiled)
 
+    # A model's reasoning is not looked at, unless the pattern itself is after a tag.
+    reads_all = "<" in regex or "THINK" in regex
+
     def find(text: str) -> str | None:
+        if not reads_all and ("<" in text or "[" in text):
+            text = without_reasoning(text)
         content = text.encode("utf-8", "replace")
         start, end = spans(content)[chosen]
         return None if start < 0 else content[start:end].decode("utf-8", "replace")

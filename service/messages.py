@@ -6,10 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from service.blocks import MAX_DEPTH, ToolCall, ToolResult, collect, content_of, is_error, plain, text_under
-from service.texts import embedded, opened, text_of
+from service.drafts import last_answer, without_reasoning
+from service.texts import candidates, is_prose, opened, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Choose = Callable[[list[Any]], Any]
 
 _Value = TypeVar("_Value")
 
@@ -20,12 +23,15 @@ _ENVELOPES = {
     "Output": frozenset({"ExecutionArn", "StateMachineArn", "Status"}),  # startExecution.sync, and DescribeExecution
     "output": frozenset({"executionArn", "stateMachineArn"}),
     "Payload": frozenset({"StatusCode", "ExecutedVersion"}),  # lambda:invoke
-    "body": frozenset({"statusCode"}),  # a Lambda proxy response
+    "body": frozenset({"statusCode", "status_code"}),  # a Lambda proxy response, a line of OpenAI's batches
     "Body": frozenset({"ContentType"}),  # bedrock:invokeModel
     "ResponseBody": frozenset({"StatusCode"}),  # http:invoke
+    "response": frozenset({"custom_id"}),  # a line of OpenAI's batches
+    "modelOutput": frozenset({"recordId"}),  # a line of Bedrock's batches
 }
 _NO_ENVELOPE = object()
-_MODEL_ROLES = frozenset({"assistant", "model", "ai", "AIMessageChunk"})
+_MODEL_ROLES = frozenset({"assistant", "model", "ai", "AIMessageChunk", "response"})
+_MESSAGE_LISTS = ("messages", "output", "choices", "candidates")
 
 
 class _Once(Generic[_Value]):
@@ -42,17 +48,26 @@ class _Once(Generic[_Value]):
 class Reading:
     """One output, read on demand: its views, its tool calls and tool results, in the order in which they stand."""
 
-    def __init__(self, output: Any) -> None:
+    def __init__(self, output: Any, choose: Choose = last_answer, *, silent: bool = False) -> None:
         self.output = output
+        self._choose = choose
+        self._silent = silent
 
     @_Once
     def views(self) -> tuple[Any, ...]:
         """The output opened, what its envelopes hold before it, and the JSON of the last message after it."""
-        return self._layers if self.spoken is None else (*self._layers, self.spoken)
+        return self.layers if self.spoken is None else (*self.layers, self.spoken)
 
     @_Once
-    def _layers(self) -> tuple[Any, ...]:
+    def layers(self) -> tuple[Any, ...]:
+        """The output opened, and what its envelopes hold before it."""
         view = opened(self.output)
+        if (
+            isinstance(self.output, str)
+            and view is not self.output
+            and (is_prose(self.output) or isinstance(view, list))
+        ):
+            view = self._choose(candidates(self.output))
         found = [view]
         for _ in range(_MAX_ENVELOPES):
             inner = _inside(view)
@@ -64,22 +79,29 @@ class Reading:
 
     @_Once
     def text(self) -> str | None:
-        """The last text of the model, or the whole output when it is a text."""
-        found = (text for text in map(_last_text, self._layers) if text is not None)
-        return next(found, self.core if isinstance(self.core, str) else None)
+        """The last text of the model, or the whole output when it is a text; without the model's reasoning."""
+        if self._silent:
+            return None
+        found = (text for text in map(_last_text, self.layers) if text is not None)
+        text = next(found, self.core if isinstance(self.core, str) else None)
+        return None if text is None else without_reasoning(text)
 
     @_Once
     def spoken(self) -> Any:
-        """The object or list in the last text of the model, prose around it or not; None when there is none."""
-        if self.text is None or ("{" not in self.text and "[" not in self.text):
+        """The object or list that the last text of the model gives, prose around it or not; None when there is none."""
+        text = self.text
+        if text is None or ("{" not in text and "[" not in text):
             return None
-        value = opened(self.text)
-        return embedded(self.text) if isinstance(value, str) else value
+        value = opened(text)
+        if not is_prose(text) and isinstance(value, dict):
+            return value
+        options = candidates(text)
+        return self._choose(options) if options else None
 
     @property
     def core(self) -> Any:
         """The output without its envelopes."""
-        return self._layers[0]
+        return self.layers[0]
 
     @_Once
     def failed(self) -> bool:
@@ -133,6 +155,11 @@ def _inside(view: Any) -> Any:
         return view["structuredContent"]
     if view.get("type") == "tool_result" or ("isError" in view and isinstance(view.get("content"), list)):
         return opened(content_of(view.get("content")))
+    if "result" in view:
+        inner = view["result"]
+        # Strands' answer, which is a message, and a line of Anthropic's batches.
+        if isinstance(inner, dict) and (text_under(inner, ("role",)) in _MODEL_ROLES or "custom_id" in view):
+            return inner
     answered = isinstance(view.get("messages"), list) and view.get("output") is not None
     return opened(view["output"]) if answered else _NO_ENVELOPE
 
@@ -147,28 +174,45 @@ def _whole(value: Any) -> Any:
         return opened(value)
 
 
-def _messages(view: Any) -> list[Any]:
+def messages_of(view: Any) -> list[Any]:
     """The messages of a conversation or of a model's answer, in any of their forms; or the view as the only one."""
     if isinstance(view, list):
         return view
     if not isinstance(view, dict):
         return []
-    for key in ("messages", "output", "choices"):
+    for key in _MESSAGE_LISTS:
         if isinstance(view.get(key), list):
             found: list[Any] = view[key]
             return found
     return [view, view.get("output")]
 
 
+def model_message(item: Any) -> dict[str, Any] | None:
+    """The message of a model that an item of a list of messages is or holds, in any form; None of any other."""
+    if not isinstance(item, dict):
+        return None
+    inner = item.get("message")
+    message = plain(inner if isinstance(inner, dict) else item)
+    if text_under(message, ("role", "type", "kind")) in _MODEL_ROLES:
+        return message
+    inner = message.get("content")  # Gemini's candidates
+    return inner if isinstance(inner, dict) and "parts" in inner and inner.get("role") in ("model", None) else None
+
+
 def _last_text(view: Any) -> str | None:
     """The last text that the model wrote; None when it wrote none."""
-    for item in reversed(_messages(view)):
-        inner = item.get("message") if isinstance(item, dict) else None
-        message = inner if isinstance(inner, dict) else item
-        if isinstance(message, dict):
-            message = plain(message)
-            if text_under(message, ("role", "type")) in _MODEL_ROLES:
-                text = text_of(message.get("content"))
-                if text is not None and text.strip():
-                    return text
+    for item in reversed(messages_of(view)):
+        message = model_message(item)
+        if message is not None:
+            text = text_of(message["content"] if "content" in message else _parts(message.get("parts")))
+            if text is not None and text.strip():
+                return text
     return text_under(view, ("output_text",)) if isinstance(view, dict) else None
+
+
+def _parts(parts: Any) -> Any:
+    """Gemini's parts as they are; those of pydantic-ai as blocks of text."""
+    if not isinstance(parts, list):
+        return None
+    spoken = [one.get("content") for one in parts if isinstance(one, dict) and one.get("part_kind") == "text"]
+    return [{"text": text} for text in spoken] or parts

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from service.drafts import is_schema, last_answer
 from service.messages import is_empty
 from service.texts import stepped
 from service.values import described, listed, named, shown
@@ -169,6 +170,37 @@ def _nothing(what: str, method: Method, reading: Reading, seen: Iterable[str | N
     there = f"tools in it: {listed(tools)}" if tools else described("it", reading.core)
     of = f" of tool {shown(method.tool_name)}" if method.tool_name else ""
     return f"the output has no {what}{of} ({there})"
+
+
+def chooser(alternatives: Sequence[Sequence[Sequence[Field]]]) -> Callable[[list[Any]], Any]:
+    """Which of a text's values is the answer: the last that has every wanted field, or else the last that has any.
+
+    Each alternative is one method's fields, and a field the ways to find it. A JSON schema comes after all others.
+    """
+
+    def rank(value: Any) -> tuple[bool, int]:
+        whole = {"results": value} if isinstance(value, list) else value
+        held = 0
+        for fields in alternatives:
+            there = [any(_holds(one, value) or _holds(one, whole) for one in ways) for ways in fields]
+            held = max(held, 2 if all(there) else int(any(there)))
+        return not is_schema(value) and held > 0, held
+
+    def choose(values: list[Any]) -> Any:
+        ranks = [rank(value) for value in values]
+        best = max(ranks)
+        return values[-1 - ranks[::-1].index(best)] if best[1] else last_answer(values)
+
+    return choose
+
+
+def _holds(one: Field, value: Any) -> bool:
+    if one.expression is None:
+        return named(value, one.name) is not None
+    names = one.expression.names
+    return not (names and isinstance(value, dict) and names.isdisjoint(value)) and (
+        one.expression.find(value) is not None
+    )
 
 
 def _may_hold(one: Field, value: dict[str, Any]) -> bool:

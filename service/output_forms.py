@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service.expressions import compile_expression, compile_pattern
 from service.extraction import Chain, OutputPlan
 from service.methods import LAST_TEXT, Field, Method
-from service.output_parts import CSV_KEYS
+from service.output_parts import BESIDE_KEYS
 from service.values import TRANSFORMS, kind_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _plan(methods: Sequence[Method]) -> OutputPlan:
 
 
 def _extraction_methods(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
-    reader.known(mapping, {"type", "extraction_methods", "description", "version", *CSV_KEYS}, path)
+    reader.known(mapping, {"type", "extraction_methods", "description", "version", *BESIDE_KEYS}, path)
     entries = reader.items(mapping["extraction_methods"], f"{path}.extraction_methods", "methods")
     compiled = (_method(reader, entry, f"{path}.extraction_methods[{i}]") for i, entry in enumerate(entries))
     return _plan([method for method in compiled if method is not None])
@@ -115,7 +115,7 @@ def _field(reader: Reader, name: Any, spec: Any, path: str, transform: str | Non
 
 def _schema(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """Every field with a chain of its own; `agent` or `tool` is the target's name, whatever its kind."""
-    reader.known(mapping, _SCHEMA_KEYS | CSV_KEYS, path)
+    reader.known(mapping, _SCHEMA_KEYS | BESIDE_KEYS, path)
     entries = reader.items(mapping["fields"], f"{path}.fields", "fields")
     compiled = (_chain(reader, entry, f"{path}.fields[{i}]") for i, entry in enumerate(entries))
     chains = tuple(chain for chain in compiled if chain is not None)
@@ -161,7 +161,7 @@ def _step(reader: Reader, one: Field, step: Any, path: str) -> Method | None:
 
 def _structured_output_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """A list of names: in the structured output, or else in the output itself."""
-    reader.known(mapping, {"type", "structured_output_fields", *CSV_KEYS}, path)
+    reader.known(mapping, {"type", "structured_output_fields", *BESIDE_KEYS}, path)
     names = reader.names(mapping["structured_output_fields"], f"{path}.structured_output_fields")
     fields = tuple(Field(name) for name in names)
     return _plan([Method("structured_output", None, fields), Method("direct", None, fields)])
@@ -169,7 +169,7 @@ def _structured_output_fields(reader: Reader, mapping: dict[str, Any], path: str
 
 def _columns(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """A list of columns: a path each, with a default and a type."""
-    reader.known(mapping, {"type", "columns", *CSV_KEYS}, path)
+    reader.known(mapping, {"type", "columns", *BESIDE_KEYS}, path)
     entries = reader.items(mapping["columns"], f"{path}.columns", "columns")
     compiled = (_column(reader, entry, f"{path}.columns[{i}]") for i, entry in enumerate(entries))
     fields = tuple(one for one in compiled if one is not None)
@@ -189,7 +189,7 @@ def _column(reader: Reader, given: Any, path: str) -> Field | None:
 
 def _csv_column_mapping(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """An object of columns, each with the path of its value; a column whose path is null is found by its name."""
-    reader.known(mapping, {"type", "csv_column_mapping", *CSV_KEYS}, path)
+    reader.known(mapping, {"type", "csv_column_mapping", *BESIDE_KEYS}, path)
     path = f"{path}.csv_column_mapping"
     given = mapping["csv_column_mapping"]
     if not reader.is_object(given, path, "csv_column_mapping"):
@@ -206,7 +206,7 @@ def _csv_column_mapping(reader: Reader, mapping: dict[str, Any], path: str) -> O
 
 def _extract_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
     """A list of fields with a regular expression each, applied to the model's last text or to the text at a path."""
-    reader.known(mapping, {"type", "extract_fields", *CSV_KEYS}, path)
+    reader.known(mapping, {"type", "extract_fields", *BESIDE_KEYS}, path)
     entries = reader.items(mapping["extract_fields"], f"{path}.extract_fields", "fields")
     compiled = (_text_field(reader, entry, f"{path}.extract_fields[{i}]") for i, entry in enumerate(entries))
     fields = tuple(one for one in compiled if one is not None)

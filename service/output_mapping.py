@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, nearest
 from service.extraction import OutputPlan
+from service.methods import chooser
 from service.output_forms import FORMS
-from service.output_parts import CSV_KEYS, Reader
+from service.output_parts import BESIDE_KEYS, CONDITION_KEYS, CSV_KEYS, Reader
+from service.refusals import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.expressions import Expression
+    from service.methods import Field
 
 MAX_FIELDS = 500
+_LOOK_AT_ALL = frozenset({"jmespath", "direct", "extract_fields"})
 
 
 def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str | None = None) -> OutputPlan:
@@ -23,7 +32,41 @@ def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str
     if compiler.reader.problems:
         raise BatchRefused(compiler.reader.problems)
     include, add = (compiler.csv.get(key, True) for key in ("include_original", "add_metadata"))
-    return replace(plan, include_original=include, add_metadata=add)
+    watch = compiler.watch(plan)
+    plan = replace(plan, include_original=include, add_metadata=add, watch=watch)
+    wanted = _wanted(plan)
+    return replace(plan, choose=chooser(wanted)) if wanted else plan
+
+
+def with_conditions(mapping: Any, registered: Mapping[str, Any]) -> Any:
+    """The mapping with the conditions of its target's registration, where it says nothing of them itself."""
+    rest = {key: value for key, value in registered.items() if value and not (mapping and key in mapping)}
+    return {**rest, **(mapping or {})} if rest and isinstance(mapping, dict | None) else mapping
+
+
+def _wanted(plan: OutputPlan) -> list[list[list[Field]]]:
+    """The fields that a text's JSON may have: of each method, or of all chains, each with the ways to find it."""
+    if plan.chains:
+        chains = [
+            ([method.fields[0] for method in chain.methods], chain.field.required and chain.field.default is None)
+            for chain in plan.chains
+        ]
+        return [[ways for ways, required in chains if required] or [ways for ways, _ in chains]]
+    by_method = []
+    for method in plan.methods:
+        needed = [one for one in method.fields if one.name in method.required]
+        needed = needed or [one for one in method.fields if one.default is None] or list(method.fields)
+        if needed:
+            by_method.append([[one] for one in needed])
+    return by_method
+
+
+def _named(plan: OutputPlan) -> frozenset[str]:
+    """The fields that a mapping takes of the output itself."""
+    methods = [*plan.methods, *(method for chain in plan.chains for method in chain.methods)]
+    fields = [one for method in methods if method.name in _LOOK_AT_ALL for one in method.fields]
+    names = [{one.name} if one.expression is None else one.expression.names for one in fields]
+    return frozenset().union(*names)
 
 
 class _Compiler:
@@ -33,13 +76,20 @@ class _Compiler:
         self.target = target
         self.reader = Reader(kind)
         self.csv: dict[str, bool] = {}
+        self.conditions: dict[str, tuple[tuple[Expression, ...], bool]] = {}
+
+    def watch(self, plan: OutputPlan) -> Watch:
+        """When an output of the plan counts as that of a failed call."""
+        fail, off = self.conditions.get("fail_when", ((), False))
+        retry, _ = self.conditions.get("retry_when", ((), False))
+        return Watch(fail, retry, not off, _named(plan))
 
     def plan(self, mapping: Any, path: str) -> OutputPlan:
         if mapping is None or not self.reader.is_object(mapping, path, "a mapping"):
             return OutputPlan(None)
-        self._choose_columns(mapping, path)
+        self._read_beside(mapping, path)
         if "output_mappings" in mapping:
-            self.reader.known(mapping, {"output_mappings", *CSV_KEYS}, path)
+            self.reader.known(mapping, {"output_mappings", *BESIDE_KEYS}, path)
             return self._of_target(mapping["output_mappings"], f"{path}.output_mappings")
         forms = [form for form in FORMS if form in mapping]
         if len(forms) > 1:
@@ -49,16 +99,19 @@ class _Compiler:
         self.reader.check_kind(mapping.get("type"), f"{path}.type")
         return FORMS[forms[0]](self.reader, mapping, path)
 
-    def _choose_columns(self, mapping: dict[str, Any], path: str) -> None:
-        """Which columns the CSV has; what a target's own mapping says outweighs what stands around it."""
+    def _read_beside(self, mapping: dict[str, Any], path: str) -> None:
+        """The CSV's columns and the conditions; what a target's own mapping says outweighs what stands around it."""
         for key in sorted(CSV_KEYS & mapping.keys()):
             chosen = self.reader.boolean(mapping[key], f"{path}.{key}")
             if chosen is not None:
                 self.csv[key] = chosen
+        for key in CONDITION_KEYS:
+            if key in mapping:
+                self.conditions[key] = self.reader.conditions(mapping[key], f"{path}.{key}")
 
     def _formless(self, mapping: dict[str, Any], path: str) -> OutputPlan:
         """Mappings keyed by target, a mapping with nothing but options, or a mistake."""
-        rest = {key: value for key, value in mapping.items() if key not in CSV_KEYS}
+        rest = {key: value for key, value in mapping.items() if key not in BESIDE_KEYS}
         if not rest:
             return OutputPlan(None)
         objects = [value for value in rest.values() if isinstance(value, dict)]
@@ -66,7 +119,7 @@ class _Compiler:
             self.target in rest or any(not value.keys().isdisjoint(FORMS) for value in objects)
         ):
             return self._of_target(rest, path)
-        self.reader.known(rest, {"type", "output_mappings", *FORMS, *CSV_KEYS}, path)
+        self.reader.known(rest, {"type", "output_mappings", *FORMS, *BESIDE_KEYS}, path)
         if "type" in rest:
             self.reader.refuse(f"{path}.extraction_methods", "is missing: say how the fields are found")
         return OutputPlan(None)

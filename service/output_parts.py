@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # They choose the CSV's columns, not the fields.
 CSV_KEYS = frozenset({"include_original", "add_metadata"})
+CONDITION_KEYS = ("fail_when", "retry_when")  # when an output is that of a failed call
+BESIDE_KEYS = CSV_KEYS | {*CONDITION_KEYS}  # what every form may have beside its fields
 _SYNONYMS = {"structured": "structured_output"}
 
 
@@ -44,6 +46,15 @@ class Reader:
         except ExpressionFault as fault:
             self.refuse(path, str(fault))
             return None
+
+    def conditions(self, given: Any, path: str) -> tuple[tuple[Expression, ...], bool]:
+        """Conditions, one or a list, and whether `false` or null is among them, which switches off what is usual."""
+        found, entries = [], list(enumerate(given)) if isinstance(given, list) else [(None, given)]
+        for number, entry in entries:
+            if entry is not None and entry is not False and entry != "false":
+                found.append(self.expression(entry, path if number is None else f"{path}[{number}]"))
+        kept = tuple(one for one in found if one is not None)
+        return kept, len(found) < len(entries)
 
     def check_kind(self, given: Any, path: str) -> None:
         """Whether `type` is one of ours and, when the target's is known, the same."""

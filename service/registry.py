@@ -39,6 +39,8 @@ class RegisteredTarget:
     version: int = 0
     registered_at: str | None = None
     price_per_row_usd: float | None = None  # of one call
+    fail_when: str | list[str] | None = None
+    retry_when: str | list[str] | None = None
 
 
 class Registry:
@@ -136,4 +138,15 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
         int(version) if version.isdigit() else 0,
         values.get("registered_at"),
         None if values.get("price_per_row_usd") is None else float(values["price_per_row_usd"]),
+        _conditions(values.get("fail_when")),
+        _conditions(values.get("retry_when")),
     )
+
+
+def _conditions(stored: Any) -> str | list[str] | None:
+    """Conditions as they were registered; an item of another shape may have them as they are."""
+    try:
+        found = json.loads(stored) if isinstance(stored, str) else stored
+    except ValueError:
+        found = stored
+    return found if isinstance(found, str | list) else None

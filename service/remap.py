@@ -28,7 +28,7 @@ from service.batch_input import read_input
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.objects import UNREADABLE, whole
-from service.output_mapping import compile_output_mapping
+from service.output_mapping import compile_output_mapping, with_conditions
 from service.progress import BatchRunning, check_ready
 from service.store import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
 
@@ -133,6 +133,8 @@ def _read(
     mapping, place = checks.output_mapping(parsed, None)
     if not mapping and not any(problem.path.startswith("output_mapping") for problem in problems):
         problems.append(Problem("output_mapping", "is missing: say how the fields are to be extracted"))
+    elif mapping:
+        mapping = with_conditions(mapping, plan.get("conditions") or {})
     compiled = None
     try:
         compiled = compile_output_mapping(mapping, target=record.tool_name, kind=record.target["kind"])
@@ -204,7 +206,7 @@ class _Extractor:
     def remap(self, item: dict[str, Any]) -> Fate:
         """Writes what the output gives now, if that differs; what was changed meanwhile is read and tried again."""
         for _ in range(TRIES):
-            if item["status"]["S"] not in REMAPPED:
+            if item["status"]["S"] not in REMAPPED and not _refused_output(item):
                 return Fate.NO_ANSWER
             output = self._output(item)
             if output is None:
@@ -247,16 +249,19 @@ class _Extractor:
         if extraction.ok:
             fresh = _wire(item, RowStatus.SUCCESS, output_data=extraction.fields, method=extraction.method)
         else:
-            fresh = _failed(item, "ExtractionFailed", extraction.message)
+            error = error_of(extraction.error_type, extraction.message)
+            fresh = _wire(item, extraction.status, error=error)
         size = item_bytes(with_extracted(item, fresh))
         if size > ITEM_BYTES:
             message = f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}"
-            fresh = _failed(item, "ResultTooLarge", f"{message}: map less of the output")
+            error = error_of("ResultTooLarge", f"{message}: map less of the output")
+            fresh = _wire(item, RowStatus.EXTRACTION_FAILED, error=error)
         return fresh
 
 
-def _failed(item: Mapping[str, Any], kind: str, message: str) -> dict[str, Any]:
-    return _wire(item, RowStatus.EXTRACTION_FAILED, error=error_of(kind, message))
+def _refused_output(item: Mapping[str, Any]) -> bool:
+    """Whether a row FAILED by what its output says; of a call that gave none, none is stored."""
+    return item["status"]["S"] == RowStatus.FAILED and not {"output", "output_s3_uri"}.isdisjoint(item)
 
 
 def _wire(item: Mapping[str, Any], status: RowStatus, **values: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from service.manifest import told, write_manifest
 from service.mapping import compile_input_mapping
 from service.models import OPEN, BatchStatus, now_iso, target_name
 from service.older_input import Renamed
-from service.output_mapping import compile_output_mapping
+from service.output_mapping import compile_output_mapping, with_conditions
 from service.permissions import check_output, check_source
 from service.progress import BatchExpired, BatchRunning, check_ready
 from service.selection import read_wanted, select
@@ -110,7 +110,8 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
     parsed, problems = _merged(record, plan, given)
     try:
         wanted = read_wanted(asked.rerun_of.status, asked.rerun_of.rows)
-        output = compile_output_mapping(output_mapping(parsed, None)[0], target=record.tool_name, kind=plan["kind"])
+        mapping = with_conditions(output_mapping(parsed, None)[0], plan.get("conditions") or {})
+        output = compile_output_mapping(mapping, target=record.tool_name, kind=plan["kind"])
         fields = compile_input_mapping(parsed.input_mapping, plan["columns"])
         compile_input_schema(plan.get("input_schema"))
         check_required(plan.get("input_schema"), fields.names)
@@ -127,7 +128,7 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
     plan = {
         **plan,
         "input_mapping": parsed.input_mapping,
-        "output_mapping": output_mapping(parsed, None)[0],
+        "output_mapping": mapping,
         "output_columns": output.columns,
         "source": {**plan["source"], **src},
         **run_by(config, layout),

@@ -57,19 +57,19 @@ def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
 
 
 def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
-    """Extracts the fields of an output and stores the result: SUCCESS, or EXTRACTION_FAILED with why.
+    """Extracts the fields of an output and stores the result: SUCCESS, or FAILED or EXTRACTION_FAILED with why.
 
     `event`: batch_id, run, plan, row_id, row (its cells or its place), output, started_at and stopped_at (ISO 8601).
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(event["output"])
-    result = _result(app, event, plan, RowStatus.SUCCESS if extraction.ok else RowStatus.EXTRACTION_FAILED)
+    result = _result(app, event, plan, extraction.status)
     result.execution_time_ms = elapsed_ms(event.get("started_at"), event.get("stopped_at"))
     if extraction.ok:
         result.output_data = extraction.fields
         result.method = extraction.method
     else:
-        result.error = error_of("ExtractionFailed", extraction.message)
+        result.error = error_of(extraction.error_type, extraction.message)
     if plan["keep_output"]:
         _keep_output(app, result, event["output"])
     return _store(app, result, plan, event)

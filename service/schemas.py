@@ -15,7 +15,7 @@ from service.errors import BatchRefused, Problem, nearest
 from service.older_input import OLDER_KEYS
 from service.output_forms import FORMS
 from service.output_mapping import compile_output_mapping
-from service.output_parts import CSV_KEYS
+from service.output_parts import BESIDE_KEYS
 from service.values import kind_of
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _by_target(mapping: Any) -> dict[str, Any]:
         return {}
     inner = mapping.get("output_mappings")
     if "output_mappings" not in mapping and FORMS.keys().isdisjoint(mapping):
-        inner = {key: value for key, value in mapping.items() if key not in CSV_KEYS}
+        inner = {key: value for key, value in mapping.items() if key not in BESIDE_KEYS}
     objects = inner.values() if isinstance(inner, dict) else ()
     is_keyed = all(isinstance(one, dict) for one in objects) and any(
         not FORMS.keys().isdisjoint(one) for one in objects
@@ -185,7 +185,7 @@ def _of_one(mapping: Any, by_target: dict[str, Any], name: str | None) -> dict[s
     """The mapping of one target alone, with the choice of columns that stood around it."""
     if not by_target:
         return dict(mapping) if mapping else None
-    around = {key: mapping[key] for key in sorted(CSV_KEYS & mapping.keys())}
+    around = {key: mapping[key] for key in sorted(BESIDE_KEYS & mapping.keys())}
     return {**around, **by_target[str(name)]}
 
 

@@ -151,6 +151,8 @@ class TargetItem(Model):
     output_schema = JSONAttribute(null=True)
     registered_at = UnicodeAttribute(null=True)
     price_per_row_usd = NumberAttribute(null=True)
+    fail_when = JSONAttribute(null=True)
+    retry_when = JSONAttribute(null=True)
 
 
 def bind(settings: Settings, dynamodb: Any) -> None:

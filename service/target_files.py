@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from service.errors import BatchRefused, Problem, nearest
 from service.input_schema import PATH, compile_input_schema
 from service.models import KINDS, TYPE_OF_KIND, kind_of_arn
-from service.output_parts import Reader
+from service.output_parts import CONDITION_KEYS, Reader
 from service.schemas import check_document, read_document
 from service.values import kind_of
 
@@ -24,6 +24,7 @@ TARGET_KEYS = (
     "input_schema",
     "output_schema",
     "price_per_row_usd",
+    *CONDITION_KEYS,
 )
 _SYNONYMS = {"name": "tool_name", "arn": "resource_arn"}
 _NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")  # as a batch's input has it: part of batch ids and of keys in S3
@@ -73,7 +74,19 @@ def _target(reader: Reader, entry: Any, path: str, folder: Path) -> dict[str, An
         target["output_schema"] = None if schema is None else _output_schema(reader, schema, place, named, kind)
     if "price_per_row_usd" in given:
         target["price_per_row_usd"] = _price(reader, given["price_per_row_usd"], path)
+    for key in CONDITION_KEYS:
+        if key in given:
+            target[key] = _conditions(reader, given[key], f"{path}.{key}")
     return target
+
+
+def _conditions(reader: Reader, given: Any, path: str) -> Any:
+    """Conditions that compile; null takes them away, `false` is stored as text so that it is something."""
+    if given is None:
+        return None
+    reader.conditions(given, path)
+    entries = ["false" if one in (False, None) else one for one in (given if isinstance(given, list) else [given])]
+    return entries if isinstance(given, list) else entries[0]
 
 
 def _price(reader: Reader, given: Any, path: str) -> float | None:

@@ -31,6 +31,13 @@ class ResolvedTarget:
     output_schema: dict[str, Any] | None = None
     input_schema: dict[str, Any] | None = None
     price_per_row_usd: float | None = None
+    fail_when: str | list[str] | None = None
+    retry_when: str | list[str] | None = None
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """When an output counts as that of a failed call, as registered."""
+        return {"fail_when": self.fail_when, "retry_when": self.retry_when}
 
 
 def resolve(app: App, target: Target) -> ResolvedTarget:
@@ -59,6 +66,8 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         registered.output_schema if registered else None,
         registered.input_schema if registered else None,
         registered.price_per_row_usd if registered else None,
+        registered.fail_when if registered else None,
+        registered.retry_when if registered else None,
     )
 
 

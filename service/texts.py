@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
+from service.drafts import has_reasoning, last_fenced, spoken, tolerant, without_reasoning
+
 _FENCE = "```"
-_MAX_FENCES = 50  # a fault in JSON costs time linear in the whole text
-# Possessive, so that no run of blanks is read twice.
-_OPENING = re.compile(r"```[A-Za-z0-9]*+\s*+(?=[\[{])")
-_CLOSING = re.compile(r"\s*+(?:```|\Z)")
-_BRACKET = re.compile(r"[\[{](?=\s*+[\[{\"])")
-_DECODER = json.JSONDecoder()
+_BLANK = " \t\r\n\ufeff"
 _TEXT_TYPES = frozenset({"text", "output_text", "input_text"})
+_TEXT_KEYS = frozenset({"text", "thought", "thoughtSignature", "thought_signature"})
 
 
 def opened(value: Any) -> Any:
-    """The object or list that a text holds as JSON (bare, quoted, by lines, in a Markdown fence); else the value."""
+    """The object or list that a text holds as JSON (bare, quoted, by lines, in a Markdown fence); else the value.
+
+    A model's reasoning is no part of the text, and of several fences the last one counts.
+    """
     if not isinstance(value, str):
         return value
-    text = value.strip(" \t\r\n\ufeff")
+    text = value.strip(_BLANK)
     if text[:1] in {"{", "["}:
         found = _json(text)
         if found is None:
             found = _json_lines(text)
+        if found is None:
+            found = tolerant(text)
     elif text[:1] == '"':
         inner = _json(text)
         found = opened(inner) if isinstance(inner, str) and inner != value else None
     else:
-        found = _fenced(text) if _FENCE in text else None
+        found = last_fenced(text) if _FENCE in text else None
+    if found is None and has_reasoning(text):
+        answer = without_reasoning(text)
+        found = opened(answer) if len(answer) < len(text) else None
     return found if isinstance(found, dict | list) else value
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text is more than JSON alone: it may hold several values, of which one is the answer."""
+    return text.lstrip(_BLANK)[:1] not in {"{", "[", '"'} or has_reasoning(text)
+
+
+def candidates(text: str) -> list[Any]:
+    """Every complete object, or list of objects, of a text outside its reasoning, and what it holds as a whole."""
+    found = [value for value, _ in spoken(text).values]
+    whole = opened(text)
+    return found if isinstance(whole, str) or whole in found else [*found, whole]
 
 
 def _json(text: str) -> Any:
@@ -56,39 +72,6 @@ def _json_lines(text: str) -> list[Any] | None:
     return found
 
 
-def embedded(text: str) -> Any:
-    """The first JSON object, or list of objects, that stands whole in prose; None when there is none.
-
-    Nothing is looked for inside JSON that is broken: an inner object is not the answer.
-    """
-    place = 0
-    for _ in range(_MAX_FENCES):
-        start = _BRACKET.search(text, place)
-        if start is None:
-            return None
-        try:
-            found, place = _DECODER.raw_decode(text, start.start())
-        except (ValueError, RecursionError):
-            return None
-        # `["so"]` in prose is no record.
-        if isinstance(found, dict) or (found and all(isinstance(one, dict) for one in found)):
-            return found
-    return None
-
-
-def _fenced(text: str) -> Any:
-    """The first fenced block that is an object or a list, its fence closed or not; None when there is none."""
-    for opening in islice(_OPENING.finditer(text), _MAX_FENCES):
-        # A fence inside the JSON's own texts ends nothing: the value is read to where it ends itself.
-        try:
-            found, end = _DECODER.raw_decode(text, opening.end())
-        except (ValueError, RecursionError):
-            continue
-        if _CLOSING.match(text, end):
-            return found
-    return None
-
-
 def stepped(value: Any) -> Any:
     """`opened`, remembered: twenty paths into one text read its JSON once. What it gives must not be changed."""
     return _remembered(value) if isinstance(value, str) else value
@@ -110,11 +93,14 @@ def text_of(value: Any) -> str | None:
 
 
 def _is_text(block: Any) -> bool:
-    """Whether it is a text block, and not an object that happens to have a field `text`."""
+    """Whether it is a text block, and not reasoning or an object that happens to have a field `text`."""
     if not isinstance(block, dict) or not isinstance(block.get("text"), str):
         return False
     kind = block.get("type")
-    return (isinstance(kind, str) and kind in _TEXT_TYPES) or len(block) == 1
+    if isinstance(kind, str):
+        return kind in _TEXT_TYPES
+    # Gemini's parts: {"text": …, "thought": true} is reasoning, and a signature may stand beside any of them.
+    return kind is None and not block.get("thought") and block.keys() <= _TEXT_KEYS
 
 
 def parse_text(value: Any) -> Any:
@@ -131,7 +117,7 @@ def _lines(text: str) -> Any:
     if isinstance(whole, dict):
         return whole
     found = {}
-    for line in text.splitlines():
+    for line in without_reasoning(text).splitlines():
         key, colon, rest = line.partition(":")
         # Models write lists and bold type: "- **Exchange:** WHITEHALL".
         name = key.strip().lstrip("-*• \t").rstrip("* \t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.extraction import Chain, Extraction, OutputPlan
@@ -17,25 +18,31 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", 
 def traced(plan: OutputPlan, output: Any) -> dict[str, Any]:
     """What a mapping makes of an output, and of each field which step found it and why the steps before did not."""
     extraction = plan.extract(output)
-    if _whole_fault(output):
+    if _whole_fault(plan, output):
         fields: Iterable[dict[str, Any]] = ()
     elif plan.chains:
-        fields = [_by_chain(chain, output) for chain in plan.chains]
+        fields = [_by_chain(plan, chain, output) for chain in plan.chains]
     elif plan.columns:
         fields = _by_method(plan, output)
     else:
         fields = [_by_key(extraction.method, name, value) for name, value in extraction.fields.items()]
     return {
-        "status": "SUCCESS" if extraction.ok else "EXTRACTION_FAILED",
+        "status": str(extraction.status),
+        "error_type": extraction.error_type or None,
+        "retry": extraction.retry,
+        "retry_after_seconds": extraction.retry_after_seconds,
         "method": extraction.method,
         "message": extraction.message,
         "fields": list(fields),
     }
 
 
-def _whole_fault(output: Any) -> bool:
-    """Whether an output is refused as a whole (null, an error), before any step looks at it."""
-    failures = OutputPlan(None, (Method("direct"),)).extract(output).failures
+def _whole_fault(plan: OutputPlan, output: Any) -> bool:
+    """Whether an output is refused as a whole (null, a failed call, cut off), before any step looks at it."""
+    extraction = plan.extract(output)
+    if extraction.ok or extraction.fault is not None:
+        return not extraction.ok
+    failures = replace(plan, columns=None, methods=(Method("direct"),), chains=()).extract(output).failures
     return bool(failures) and not failures[0].startswith("direct: ")
 
 
@@ -64,10 +71,10 @@ def _tried(method: Method, one: Field, reason: str | None) -> dict[str, Any]:
     return {**shown, "found": reason is None, "reason": reason}
 
 
-def _by_chain(chain: Chain, output: Any) -> dict[str, Any]:
+def _by_chain(plan: OutputPlan, chain: Chain, output: Any) -> dict[str, Any]:
     bare, steps = _bare(chain.field), []
     for method in chain.methods:
-        alone = OutputPlan((bare.name,), (), (Chain(bare, (method,)),)).extract(output)
+        alone = replace(plan, columns=(bare.name,), methods=(), chains=(Chain(bare, (method,)),)).extract(output)
         reason = None if alone.ok else _reason(alone, method, bare)
         steps.append(_tried(method, field_of(method, bare.name) or bare, reason))
         if alone.ok:
@@ -80,13 +87,13 @@ def _by_method(plan: OutputPlan, output: Any) -> list[dict[str, Any]]:
     steps: dict[str, list[dict[str, Any]]] = {name: [] for name in plan.columns or ()}
     values: dict[str, Any] = {}
     for method in plan.methods:
-        whole = OutputPlan(plan.columns, (method,)).extract(output)
+        whole = replace(plan, methods=(method,)).extract(output)
         bare = _with_fields(method, tuple(_bare(one) for one in method.fields))
-        found = OutputPlan(plan.columns, (bare,)).extract(output).fields
+        found = replace(plan, methods=(bare,)).extract(output).fields
         for one in bare.fields:
             reason = None
             if found.get(one.name) is None:
-                reason = _missed(bare, one, output)
+                reason = _missed(plan, bare, one, output)
             elif not whole.ok:
                 reason = _reason(whole, method, one)
             steps[one.name].append(_tried(method, one, reason))
@@ -97,9 +104,9 @@ def _by_method(plan: OutputPlan, output: Any) -> list[dict[str, Any]]:
     return [_field(name, values.get(name), tried, required=name in required) for name, tried in steps.items()]
 
 
-def _missed(method: Method, one: Field, output: Any) -> str:
+def _missed(plan: OutputPlan, method: Method, one: Field, output: Any) -> str:
     """Why a method did not find one of its fields."""
-    alone = OutputPlan((one.name,), (_with_fields(method, (one,)),)).extract(output)
+    alone = replace(plan, columns=(one.name,), methods=(_with_fields(method, (one,)),)).extract(output)
     return "found nothing beside the other fields" if alone.ok else _reason(alone, method, one)
 
 

@@ -22,11 +22,11 @@ _KIND_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 
 
 def settled(value: Any, depth: int = _MAX_DEPTH) -> Any:
-    """A fresh copy that can be written as JSON: what is not finite becomes null, what is too deep is refused."""
+    """A fresh copy that can be written as JSON: what is not finite becomes its name, what is too deep is refused."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return json.dumps(value)  # NaN, Infinity, -Infinity, as an output's JSON had it
     is_list = isinstance(value, list)
     if not is_list and not isinstance(value, dict):
         return value
@@ -144,13 +144,25 @@ TYPES: dict[str, Step] = {
 def transformed(transform: str, value: Any) -> tuple[Any, str | None]:
     """The value that a transform makes, or None and why."""
     result = TRANSFORMS[transform](value)
+    if result is None and transform == "to_number" and _is_endless(value):
+        return None, f"{shown(value)} is not a finite number"
     return result, None if result is not None else f"{transform} finds nothing in {shown(value)}"
 
 
 def coerced(kind: str, value: Any) -> tuple[Any, str | None]:
     """The value as one of the type, or None and why."""
     result = TYPES[kind](value)
+    if result is None and kind in {"number", "integer"} and _is_endless(value):
+        return None, f"{shown(value)} is not a finite number"
     return result, None if result is not None else f"{shown(value)} is not of the type {kind}"
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether it is, or writes, NaN or an infinity, or a number beyond every float."""
+    try:
+        return not isinstance(value, bool | int) and not math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 # -- formats ---------------------------------------------------------------------------------------------------------
@@ -214,7 +226,7 @@ def formatted(form: Form, value: Any) -> tuple[str | None, str | None]:
         )
     number = to_number(value)
     if number is None:
-        return None, f"{shown(value)} is not a number"
+        return None, f"{shown(value)} is not a {'finite ' if _is_endless(value) else ''}number"
     if form.format.endswith("d"):
         whole = int(number)
         return (
@@ -238,7 +250,9 @@ def shown(value: Any) -> str:
     """A value for a message, cut when long; an object or a list by its kind alone."""
     if isinstance(value, dict | list):
         return kind_of(value)
-    text = value if isinstance(value, str) else str(value)[:_SHOWN]
+    text = value
+    if not isinstance(value, str):
+        text = (json.dumps(value) if isinstance(value, float) else str(value))[:_SHOWN]
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")[: _SHOWN + 15]
 
 

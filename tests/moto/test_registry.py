@@ -179,3 +179,30 @@ def test_a_batch_uses_the_newest_schema_and_keeps_it(app: App) -> None:
     app.registry.amend("echo", {"output_schema": {"columns": ["d"]}})
     assert (plan["target_version"], plan["output_mapping"]) == (2, {"columns": ["b", "c"]})
     assert app.records.get(batch["batch_id"]).output_columns == ["b", "c"]
+
+
+def test_conditions_are_kept_with_a_version(app: App) -> None:
+    app.registry.register(LINE)
+    for number, given in enumerate(({"fail_when": "a > `1`"}, {"fail_when": ["false", "b"], "retry_when": "c"}), 2):
+        changed = app.registry.amend("line", given)
+        assert changed.version == number
+        found = app.registry.find("line")
+        assert found == changed
+        assert {key: getattr(found, key) for key in given} == given
+        assert app.registry.amend("line", given) == changed
+    assert app.registry.amend("line", {"fail_when": None}).fail_when is None
+
+
+def test_a_batch_has_the_conditions_of_its_target(app: App) -> None:
+    """Where its own mapping says nothing of that key."""
+    make_tool(app, output_schema=SCHEMA, fail_when="v == 'no'", retry_when="busy")
+    methods = {"extraction_methods": [{"method": "direct", "fields": ["v"]}]}
+    for name, own, said in (
+        ("a", {}, {**SCHEMA, "fail_when": "v == 'no'", "retry_when": "busy"}),
+        ("b", {"output_mapping": methods}, {**methods, "fail_when": "v == 'no'", "retry_when": "busy"}),
+        ("c", {"output_mapping": {**methods, "fail_when": None}}, {**methods, "fail_when": None, "retry_when": "busy"}),
+    ):
+        batch = prepared(app, "id\n1\n", name=name, **own)
+        plan = app.plans.load(batch["batch_id"], batch["plan"])
+        assert plan["output_mapping"] == said
+        assert plan["conditions"] == {"fail_when": "v == 'no'", "retry_when": "busy"}

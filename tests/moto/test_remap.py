@@ -139,6 +139,30 @@ def test_rows_without_an_answer_stay(app: App) -> None:
     assert stored(app, BATCH, 2) == before
 
 
+def test_a_failed_call_and_back(app: App) -> None:
+    """A row that FAILED by what its output says has an output; a remap may find that it is an answer after all."""
+    ended_batch(app, [{"x": 1, "error": "late"}, {"x": 2}])
+    item = stored(app, BATCH)
+    assert item["status"] == {"S": "FAILED"}
+    assert codec.decode(item["error"])["type"] == "ToolError"
+    assert item["failed_status"] == {"S": f"FAILED#{row_id(1)}"}
+    assert remapped(app, {"output_mapping": {**OLD, "fail_when": None}}).counts == {Fate.CHANGED: 1, Fate.SAME: 1}
+    assert fields(app) == {"x": 1}
+    assert remapped(app, {"output_mapping": {**OLD, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 2}
+    said = [codec.decode(stored(app, BATCH, row)["error"])["type"] for row in (1, 2)]
+    assert said == ["ToolError", "FailWhen"]
+    assert [stored(app, BATCH, row)["status"]["S"] for row in (1, 2)] == ["FAILED"] * 2
+
+
+def test_a_remap_keeps_the_conditions_of_the_target(app: App) -> None:
+    app.registry.amend("echo", {"fail_when": "x == `1`"})
+    ended_batch(app, [{"x": 1, "y": 1}])
+    assert codec.decode(stored(app, BATCH)["error"])["type"] == "FailWhen"
+    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.SAME: 1}
+    assert remapped(app, {"output_mapping": {**NEW, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 1}
+    assert fields(app) == {"y": 1, "sum": 2}
+
+
 def test_outputs_in_s3(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 4, "text": LARGE}])
     assert "output_s3_uri" in stored(app, BATCH)

@@ -100,6 +100,26 @@ def test_an_output_without_the_fields(app: App, batch: dict[str, Any]) -> None:
     assert json.loads(gzip.decompress(item["output"]["B"])) == {"y": 2}
 
 
+@pytest.mark.parametrize(
+    ("output", "status", "cause"),
+    [
+        ({"statusCode": 429, "body": '{"x": 1}'}, "FAILED", "StatusCode429"),
+        ({"success": False, "x": 1}, "FAILED", "ToolError"),
+        ({"error": {"type": "overloaded_error"}, "x": 1}, "FAILED", "overloaded_error"),
+        ({"stop_reason": "max_tokens", "content": "", "x": 1}, "EXTRACTION_FAILED", "OutputTruncated"),
+        ({"stop_reason": "refusal", "content": "", "x": 1}, "EXTRACTION_FAILED", "ModelRefused"),
+    ],
+)
+def test_an_output_that_is_no_answer(app: App, batch: dict[str, Any], output: Any, status: str, cause: str) -> None:
+    """Though the field that is mapped stands in it."""
+    assert write_output(app, row_event(batch, output=output))["status"] == status
+    item = stored(app, "echo#run-1")
+    assert item["error"]["M"]["type"]["S"] == cause
+    assert item["output_data"] == {"M": {}}
+    assert item["failed_status"]["S"] == f"{status}#row_0000000001"
+    assert json.loads(gzip.decompress(item["output"]["B"])) == output
+
+
 def test_a_large_output_stands_in_s3(app: App, batch: dict[str, Any]) -> None:
     output = {"x": "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9_000))}
     write_output(app, row_event(batch, output=output))

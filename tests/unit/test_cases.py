@@ -25,6 +25,10 @@ MAPPING_KEYS = {
     "method",
     "error",
     "failure",
+    "status",
+    "error_type",
+    "retry",
+    "retry_after",
 }
 
 
@@ -71,6 +75,10 @@ def test_mapping(case: dict[str, Any]) -> None:
     assert extraction.ok == ("failure" not in case), extraction
     assert json.dumps(extraction.fields) == json.dumps(case["result"])  # the order of the fields counts
     assert extraction.method == case.get("method", extraction.method)
+    assert extraction.status == case.get("status", extraction.status)
+    assert extraction.error_type == case.get("error_type", extraction.error_type)
+    assert extraction.retry is case.get("retry", extraction.retry)
+    assert extraction.retry_after_seconds == case.get("retry_after", extraction.retry_after_seconds)
     for words in [case["failure"]] if isinstance(case.get("failure"), str) else case.get("failure", []):
         assert words in extraction.message
 

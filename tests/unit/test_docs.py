@@ -6,6 +6,7 @@ A fenced block says what it is in its first line, after the language:
     json fields, text method                    what comes of them; closes the example
     text error                                  why the mapping is refused
     text failure                                why nothing was found
+    text status                                 the row's status and cause, and when the target is called again
     yaml input_mapping, csv rows, json input    the same for an input mapping; `json input` has a line for each row
     text row_error                              why a row cannot be mapped
     text input_error                            why an input mapping is refused
@@ -42,7 +43,16 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mapping.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 GIVEN = {"yaml mapping", "json output", "text output", "yaml input_mapping", "csv rows", "json value"}
-SHOWN = {"json fields", "text method", "text error", "text failure", "json input", "text row_error", "text input_error"}
+SHOWN = {
+    "json fields",
+    "text method",
+    "text status",
+    "text error",
+    "text failure",
+    "json input",
+    "text row_error",
+    "text input_error",
+}
 EXAMPLE_OUTPUTS = sorted((ROOT / "examples" / "outputs").glob("*.json"))
 
 
@@ -112,6 +122,9 @@ def check_output(part: Part, given: dict[str, str]) -> None:
         assert json.dumps(extraction.fields) == json.dumps(json.loads(part.body))
     elif part.kind == "text method":
         assert extraction.method == part.body
+    elif part.kind == "text status":
+        again = f", again after {extraction.retry_after_seconds:g} s" if extraction.retry else ""
+        assert f"{extraction.status} {extraction.error_type}{again}" == part.body
     else:
         assert extraction.message == " ".join(part.body.split())
 

@@ -13,7 +13,7 @@ from service.errors import BatchRefused
 from service.messages import Reading
 from service.methods import METHODS
 from service.output_mapping import compile_output_mapping
-from service.texts import embedded, opened
+from service.texts import candidates, opened
 
 if TYPE_CHECKING:
     from service.extraction import OutputPlan
@@ -93,7 +93,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(output=VALUES)
 def test_extract_never_raises(output: Any) -> None:
     for plan in (*map(compile_output_mapping, MAPPINGS), *PLANS.values()):
@@ -123,7 +123,7 @@ def test_a_mapping_compiles_or_is_refused_with_places(mapping: Any, kind: str | 
         assert all(problem.path.startswith("output_mapping") and problem.message for problem in result.problems)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(value=VALUES, number=st.integers(0, len(CASES) - 1))
 def test_extract_never_raises_beside_what_is_expected(value: Any, number: int) -> None:
     """A chance value in the place of each part of the output that a case gives."""
@@ -147,13 +147,11 @@ def replacements(whole: Any, value: Any) -> list[Any]:
 
 
 @given(text=st.text() | st.lists(WORDS, max_size=6).map(" ".join))
-def test_what_is_embedded_stands_whole_in_the_text(text: str) -> None:
-    found = embedded(text)
-    if found is not None:
-        assert isinstance(found, dict | list)
+def test_what_stands_whole_in_a_text_is_found(text: str) -> None:
+    assert all(isinstance(found, dict | list) for found in candidates(text))
     record = {"title": [1, {"a": "}"}]}
-    before = text.replace("{", "(").replace("[", "(")
-    assert embedded(before + json.dumps(record) + text) == record
+    before = text.replace("{", "(").replace("[", "(").replace("<", "(").replace('"', "'")
+    assert candidates(before + json.dumps(record))[-1] == record
 
 
 def test_a_broken_value_takes_linear_time() -> None:
@@ -239,11 +237,24 @@ def test_fields_are_copies() -> None:
     assert plan.extract(output).fields == {"a": [{"b": [1]}], "list": [1]}
 
 
-def test_what_json_cannot_hold_is_null() -> None:
-    assert compile_output_mapping(None).extract({"a": float("nan"), "b": [float("inf")]}).fields == {
-        "a": None,
-        "b": [None],
-    }
+def test_what_json_cannot_hold_is_named() -> None:
+    output = {"a": float("nan"), "b": [float("inf"), {"c": -float("inf")}]}
+    fields = {"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}]}
+    assert compile_output_mapping(None).extract(output).fields == fields
+    assert compile_output_mapping({"columns": ["a", "b"]}).extract(output).fields == fields
+
+
+@pytest.mark.parametrize(("value", "shown"), [(float("nan"), "'NaN'"), (-float("inf"), "'-Infinity'"), ("1e999",) * 2])
+@pytest.mark.parametrize("options", [{"type": "number"}, {"type": "integer"}, {"format": ".2f"}])
+def test_a_number_that_is_not_finite_is_told(value: Any, shown: str, options: dict[str, Any]) -> None:
+    paths = {"a": {"path": "a", **options}}
+    plan = compile_output_mapping({"extraction_methods": [{"method": "jmespath", "paths": paths}]})
+    message = plan.extract({"a": value}).message
+    assert shown.strip("'") in message
+    assert "is not a finite number" in message
+    paths["a"] = {"path": "a", "transform": "to_number"}
+    plan = compile_output_mapping({"extraction_methods": [{"method": "jmespath", "paths": paths}]})
+    assert "is not a finite number" in plan.extract({"a": value}).message
 
 
 def test_a_bottomless_output_is_a_failure_of_the_row() -> None:

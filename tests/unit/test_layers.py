@@ -51,6 +51,7 @@ PURE = (
     "output_mapping",
     "transformations",
     "blocks",
+    *("drafts", "refusals", "stops", "waits"),
     "functions",
     "conversions",
     "envelope",

@@ -237,13 +237,29 @@ def test_a_value_that_its_format_does_not_take_is_not_found() -> None:
     assert "'soon'" in trace["fields"][0]["steps"][0]["reason"]
 
 
-@pytest.mark.parametrize("output", [None, {"isError": True, "content": [{"type": "text", "text": "no"}]}])
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (None, ("EXTRACTION_FAILED", "ExtractionFailed", False, None)),
+        ({"isError": True, "content": [{"type": "text", "text": "no"}]}, ("FAILED", "ToolError", False, None)),
+        (
+            {"statusCode": 429, "headers": {"Retry-After": "2"}, "body": '{"e": {"name": "X"}, "b": 1}'},
+            ("FAILED", "StatusCode429", True, 2.0),
+        ),
+        ({"success": False, "e": {"name": "X"}, "b": 1}, ("FAILED", "ToolError", False, None)),
+        (
+            {"role": "assistant", "stop_reason": "max_tokens", "content": '{"e": {"name": "X"}, "b": 1}'},
+            ("EXTRACTION_FAILED", "OutputTruncated", False, None),
+        ),
+    ],
+)
 @pytest.mark.parametrize("mapping", [SCHEMA, DIRECT])
-def test_an_output_refused_as_a_whole_has_no_fields(mapping: Any, output: Any) -> None:
+def test_an_output_refused_as_a_whole_has_no_fields(mapping: Any, output: Any, said: tuple[Any, ...]) -> None:
     (checked,) = schemas.check_document(mapping)
     trace = traces.traced(checked.plan, output)
-    assert (trace["status"], trace["fields"]) == ("EXTRACTION_FAILED", [])
-    assert trace["message"].startswith("the output is")
+    assert (trace["status"], trace["error_type"], trace["retry"], trace["retry_after_seconds"]) == said
+    assert trace["fields"] == []
+    assert trace["message"]
 
 
 def test_without_a_mapping_every_key_is_a_field() -> None:
@@ -295,6 +311,17 @@ def test_one_target_and_a_list(tmp_path: Path) -> None:
         "resource_arn": f"{TOOL}:live",
         "input_schema": None,
     }
+
+
+def test_conditions_of_a_target(tmp_path: Path) -> None:
+    for given, stored in (("a > `1`", "a > `1`"), (False, "false"), ([None, "b"], ["false", "b"]), (None, None)):
+        target = {"name": "t", "arn": TOOL, "fail_when": given, "retry_when": given}
+        (found,) = target_files.check_targets(target, tmp_path)
+        assert (found["fail_when"], found["retry_when"]) == (stored, stored)
+    with pytest.raises(BatchRefused) as refused:
+        target_files.check_targets({"name": "t", "arn": TOOL, "fail_when": ["a", "b =="], "retry_when": 5}, tmp_path)
+    assert [problem.path for problem in refused.value.problems] == ["fail_when[1]", "retry_when"]
+    assert "b ==\n      ^" in str(refused.value)
 
 
 def test_every_problem_of_every_target(tmp_path: Path) -> None:
@@ -449,7 +476,16 @@ def test_check_with_samples(capsys: Any, monkeypatch: Any, tmp_path: Path) -> No
     code, out, _ = run(capsys, monkeypatch, "schema", "check", file, "--sample", two, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, [line["status"] for line in lines]) == (1, ["SUCCESS", "EXTRACTION_FAILED"])
-    assert list(lines[0]) == ["output", "status", "method", "message", "fields"]
+    assert list(lines[0]) == [
+        "output",
+        "status",
+        "error_type",
+        "retry",
+        "retry_after_seconds",
+        "method",
+        "message",
+        "fields",
+    ]
 
 
 def test_check_of_a_sample_in_which_every_field_is_found_somewhere(
