@@ -39,7 +39,7 @@ AGGREGATION_SECONDS = 810.0  # of an invocation: its time-out, less what is left
 WRITE_UNIT, READ_UNIT, PAGE, STORED_BYTES = 1024, 4096, 1 << 20, 100
 STATUS_ENTRY, TIMESTAMP_ENTRY = 250, 190  # bytes of an index's entry beside row and error
 RECORD_WRITES = 9  # of the batch record and its entry: made, prepared, aggregating, closed; and one that is refused
-RECORD_READS = 2  # by AggregateResults
+RECORD_READS = 3  # by AggregateResults, the last before the CSV appears
 DAYS = 30.4  # of a month
 
 RUN_PUTS = 5  # two lists of chunks; the Map's manifest and its files of results, as far as there is one of each
