@@ -18,7 +18,7 @@ from service.models import batch_id, results_key, split_s3_uri
 from service.output_mapping import compile_output_mapping, with_conditions
 from service.pace import Pace
 from service.permissions import check_output, check_source, key_refused
-from service.rows import wire_bytes
+from service.travel import wire_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

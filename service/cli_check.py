@@ -19,8 +19,8 @@ from service.cost import money
 from service.errors import BatchProcessorError
 from service.mapping import compile_input_mapping
 from service.models import RowStatus, split_s3_uri
-from service.rows import travelling
 from service.store import item_bytes
+from service.travel import travelling
 
 if TYPE_CHECKING:
     from service.cost import Cost

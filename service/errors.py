@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,14 @@ class BatchRefused(BatchProcessorError):
 
 class SourceChanged(BatchProcessorError):
     """The source object was replaced while the batch was running (its ETag differs)."""
+
+
+class OutputRefused(BatchProcessorError):
+    """The target's output says that another call may be answered; Lambda logs it, so it says nothing of the output."""
+
+    def __init__(self, retry_after_seconds: float | None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(json.dumps({"retry_after_seconds": retry_after_seconds}))
 
 
 class NotFound(BatchProcessorError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from service.errors import OutputRefused
 from service.models import RowStatus
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 # is Sandbox.Timedout, or Lambda.Unknown ("Handle Lambda service exceptions": time-outs and lack of memory).
 TASK_TIMEOUT = "States.Timeout"
 TOO_LARGE = "States.DataLimitExceeded"
-OUTPUT_REFUSED = "OutputRefused"
 _TIMEOUTS = frozenset({TASK_TIMEOUT, "States.HeartbeatTimeout", "Sandbox.Timedout"})
 _TIMED_OUT = re.compile(r"Task timed out after ([0-9.]+) seconds")
 # An answer of AWS that has no error name of its own arrives as Lambda.AWSLambdaException or
@@ -90,17 +91,22 @@ _THROTTLED = frozenset(
 )
 THROTTLE_WAITS = 4  # of one row, beside its attempts and the Retry of the state
 _THROTTLE_SECONDS = (15, 120)  # the first and the longest of these waits
+LONGEST_STATED_WAIT = 3_600  # seconds that a target may ask for: after a longer wait the row is better run again
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed call: `kind` as it is shown, `caught` as Step Functions caught it; `took_ms` where it says so."""
+    """One failed call: `kind` as it is shown, `caught` as Step Functions caught it.
+
+    `took_ms` and `retry_after_seconds`, the wait that the target asked for, where the failure says so.
+    """
 
     kind: str
     message: str
     status: RowStatus
     caught: str
     took_ms: int | None = None
+    retry_after_seconds: float | None = None
 
     @property
     def never_called(self) -> bool:
@@ -132,6 +138,9 @@ def describe_failure(failure: Mapping[str, Any]) -> Failure:
     if caught == "Lambda.Unknown" and (timed_out := _TIMED_OUT.search(cause)):
         message = f"the function ran out of its own time, {timed_out[1]} s"
         return Failure("Sandbox.Timedout", message, RowStatus.TIMEOUT, caught, round(float(timed_out[1]) * 1000))
+    if caught == OutputRefused.__name__:
+        waits = json_object(str(details.get("errorMessage"))).get("retry_after_seconds")
+        return Failure(caught, "the output says that the call failed", RowStatus.FAILED, caught, None, waits)
     if "errorMessage" in details:
         kind = str(details.get("errorType") or caught)
         return Failure(kind, str(details["errorMessage"]) or "no message", _status(kind, caught), caught)
@@ -195,3 +204,10 @@ def throttle_seconds(waits: int) -> int:
     first, longest = _THROTTLE_SECONDS
     span = min(longest, first * 2**waits)
     return round(random.uniform(span / 2, span))  # noqa: S311
+
+
+def stated_wait(seconds: float | None) -> int:
+    """Return the whole seconds to wait when a target asks for so many: up to a tenth longer, so that rows spread."""
+    if seconds is None:
+        return 0
+    return math.ceil(seconds + random.uniform(0, max(1, seconds / 10)))  # noqa: S311

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from service import source
 from service.conversions import RowNotMapped
-from service.rows import ROW_BYTES, travelling, wire_bytes
 from service.stopping import stopping_rules
+from service.travel import ROW_BYTES, travelling, wire_bytes
 from service.workload import INNER, chunk_rows
 
 if TYPE_CHECKING:

@@ -6,19 +6,21 @@ import gzip
 import json
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from service.errors import BatchRefused, Problem
+from service.errors import BatchRefused, OutputRefused, Problem
 from service.executions import Finished, Running, find_out
 from service.failures import (
+    LONGEST_STATED_WAIT,
     TASK_TIMEOUT,
     THROTTLE_WAITS,
     TOO_LARGE,
     Failure,
     describe_failure,
     may_retry,
+    stated_wait,
     throttle_seconds,
     wait_seconds,
 )
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from service.app import App
-    from service.extraction import OutputPlan
+    from service.extraction import Extraction, OutputPlan
     from service.plans import Plans
 
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
@@ -59,10 +61,13 @@ def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
 def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     """Extracts the fields of an output and stores the result: SUCCESS, or FAILED or EXTRACTION_FAILED with why.
 
-    `event`: batch_id, run, plan, row_id, row (its cells or its place), output, started_at and stopped_at (ISO 8601).
+    `event`: batch_id, run, plan, row_id, row (its cells or its place), attempt, output, started_at and stopped_at
+    (ISO 8601). Raises OutputRefused, and stores nothing, when the target is to be called again.
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(event["output"])
+    if extraction.retry and _is_called_again(app, plan, event, extraction):
+        raise OutputRefused(extraction.retry_after_seconds)
     result = _result(app, event, plan, extraction.status)
     result.execution_time_ms = elapsed_ms(event.get("started_at"), event.get("stopped_at"))
     if extraction.ok:
@@ -73,6 +78,19 @@ def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
     if plan["keep_output"]:
         _keep_output(app, result, event["output"])
     return _store(app, result, plan, event)
+
+
+def _is_called_again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], extraction: Extraction) -> bool:
+    """Tell whether the policy, the batch and the wait that the target asks for leave room for another call."""
+    policy = plan["retry_policy"]
+    attempt = int(event.get("attempt") or policy["max_attempts"])  # a definition of before does not say
+    failure = Failure(extraction.error_type, extraction.message, extraction.status, OutputRefused.__name__)
+    return (
+        attempt < policy["max_attempts"]
+        and may_retry(failure, policy["retry_on"])
+        and (extraction.retry_after_seconds or 0) <= LONGEST_STATED_WAIT
+        and not app.plans.stopped(event["batch_id"])
+    )
 
 
 def _result(app: App, event: Mapping[str, Any], plan: dict[str, Any], status: RowStatus) -> Result:
@@ -93,7 +111,7 @@ def _row(app: App, plan: dict[str, Any], travelled: Any) -> dict[str, str]:
     """Return the row of what travelled: its cells, or its place in the source, where it is read again."""
     if isinstance(travelled, list):
         return dict(zip(plan["columns"], travelled, strict=True))
-    from service.rows import row_at  # noqa: PLC0415 - rows that are short do without
+    from service.travel import row_at  # noqa: PLC0415 - rows that are short do without
 
     return row_at(app, plan, travelled)
 
@@ -153,26 +171,32 @@ def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(met, Running):
             return _decision(call, "retry", met.wait_seconds)
         if isinstance(met, Finished):
-            return _decision(call, "done", status=write_output(app, {**event, **asdict(met)})["status"])
+            found = {**event, **asdict(met), "attempt": call["attempt"]}
+            try:
+                return _decision(call, "done", status=write_output(app, found)["status"])
+            except OutputRefused as error:
+                return _next_call(plan, event, stated_wait(error.retry_after_seconds))
         failure = met
     again = _again(app, plan, event, failure)
     return again or _decision(call, "done", status=_store_failure(app, event, plan, failure))
 
 
 def handle_refusal(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Decide what follows an output that WriteResult refused because another call may give a better one.
+    """Make the target's input and the next call of a row whose output WriteResult refused.
 
     `event`: as of handle_failure, with refusal (Error, Cause) in the place of failure. Returns the row as it travels,
-    with the target's input made again and the decision as its call.
+    with the decision as its call.
     """
-    from service.rows import target_input_again  # noqa: PLC0415 - rows that are not called again do without
+    from service.travel import target_input_again  # noqa: PLC0415 - rows that are not called again do without
 
     plan = app.plans.load(event["batch_id"], event["plan"])
-    failure = describe_failure(event["refusal"])
-    call = _again(app, plan, event, failure)
-    if call is None:
-        call = _decision(event["call"], "done", status=_store_failure(app, event, plan, failure))
-    given = target_input_again(app, event, _row(app, plan, event["row"])) if call["action"] == "retry" else None
+    failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
+    if row:
+        call = _next_call(plan, event, stated_wait(failure.retry_after_seconds))
+        given = target_input_again(app, event, row)
+    else:
+        why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
+        call, given = _decision(event["call"], "done", status=_store_failure(app, event, plan, why)), None
     return {"row_id": event["row_id"], "row": event["row"], "target_input": given, "call": call}
 
 
@@ -182,16 +206,24 @@ def _again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], failure:
     Throttling is no call of the target: such waits use no attempt, but there are only so many.
     """
     call, policy = event["call"], plan["retry_policy"]
-    attempt, waits = int(call["attempt"]), int(call.get("waits") or 0)
+    waits = int(call.get("waits") or 0)
     throttled = failure.throttled and waits < THROTTLE_WAITS
-    if not throttled and (attempt >= policy["max_attempts"] or not may_retry(failure, policy["retry_on"])):
+    if not throttled and (int(call["attempt"]) >= policy["max_attempts"] or not may_retry(failure, policy["retry_on"])):
         return None
     if app.plans.stopped(event["batch_id"]):
         return None
     if throttled:
         return _decision({**call, "waits": waits + 1}, "retry", throttle_seconds(waits))
+    return _next_call(plan, event)
+
+
+def _next_call(plan: Mapping[str, Any], event: Mapping[str, Any], at_least: int = 0) -> dict[str, Any]:
+    """Return the decision to make the next attempt, after the policy's wait or a longer one."""
+    call = event["call"]
+    attempt = int(call["attempt"])
     name = call_name(event["batch_id"], row_number(event["row_id"]) or 0, int(event["run"]), attempt + 1)
-    return _decision({**call, "attempt": attempt + 1, "name": name}, "retry", wait_seconds(policy, attempt))
+    seconds = max(at_least, wait_seconds(plan["retry_policy"], attempt))
+    return _decision({**call, "attempt": attempt + 1, "name": name}, "retry", seconds)
 
 
 def _store_failure(app: App, event: Mapping[str, Any], plan: dict[str, Any], failure: Failure) -> str:

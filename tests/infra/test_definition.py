@@ -15,8 +15,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from service.failures import THROTTLE_WAITS
 from service.models import call_name
-from service.rows import place_of, room_beside_the_output
 from service.source import Record
+from service.travel import place_of, room_beside_the_output
 from service.workload import CHUNK_ROWS, chunk_rows
 
 if TYPE_CHECKING:

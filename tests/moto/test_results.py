@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from made import chunk_event, finished, make_agent, make_tool, manifest, prepared, row_event, rows_csv, stored
+from made import (
+    chunk_event,
+    finished,
+    make_agent,
+    make_tool,
+    manifest,
+    prepared,
+    put_source,
+    row_event,
+    rows_csv,
+    stored,
+)
 
 from service import batches
-from service.errors import BatchRefused
+from service.errors import BatchRefused, OutputRefused
 from service.failures import THROTTLE_WAITS, describe_failure, may_retry, wait_seconds
 from service.models import batch_hash, call_name
-from service.results import finish_chunk, handle_failure, store_plain, write_output
+from service.results import finish_chunk, handle_failure, handle_refusal, store_plain, write_output
 from service.rows import transform_chunk
 
 if TYPE_CHECKING:
@@ -111,13 +122,103 @@ def test_an_output_without_the_fields(app: App, batch: dict[str, Any]) -> None:
     ],
 )
 def test_an_output_that_is_no_answer(app: App, batch: dict[str, Any], output: Any, status: str, cause: str) -> None:
-    """Though the field that is mapped stands in it."""
-    assert write_output(app, row_event(batch, output=output))["status"] == status
+    """Though the field that is mapped stands in it; at the last attempt."""
+    assert write_output(app, row_event(batch, output=output, attempt=3))["status"] == status
     item = stored(app, "echo#run-1")
     assert item["error"]["M"]["type"]["S"] == cause
     assert item["output_data"] == {"M": {}}
     assert item["failed_status"]["S"] == f"{status}#row_0000000001"
     assert json.loads(gzip.decompress(item["output"]["B"])) == output
+
+
+# --- outputs that are refused ----------------------------------------------------------------------------------------
+
+BUSY = {"statusCode": 429, "headers": {"Retry-After": "20"}, "body": "{}"}
+
+
+def refusal(app: App, event: dict[str, Any]) -> dict[str, str]:
+    """What the state machine catches of a function that raised."""
+    with pytest.raises(OutputRefused) as caught:
+        write_output(app, event)
+    cause = {"errorMessage": str(caught.value), "errorType": "OutputRefused", "stackTrace": ["  File …"]}
+    return {"Error": "OutputRefused", "Cause": json.dumps(cause)}
+
+
+def test_a_refused_output_has_the_target_called_again_with_the_same_input(app: App, batch: dict[str, Any]) -> None:
+    first = transform_chunk(app, chunk_event(batch, manifest(app, batch)[0]))["rows"][0]
+    called = {"row": first["row"], "call": first["call"]}
+    refused = refusal(app, {**row_event(batch), **called, "output": BUSY})
+    assert stored(app, batch["batch_id"]) == {}, "nothing is stored of a row that is called again"
+    again = handle_refusal(app, {**row_event(batch), **called, "refusal": refused})
+    assert (again["row_id"], again["row"]) == (first["row_id"], first["row"])
+    call = again["call"]
+    assert (call["action"], call["attempt"], call["name"]) == ("retry", 2, call_name(batch["batch_id"], 1, 1, 2))
+    assert 20 <= call["wait_seconds"] <= 22, "as the target asks, and no row in step with another"
+    assert again["target_input"]["input"] == first["target_input"]["input"]
+
+
+def test_the_last_refused_output_is_stored_with_its_own_cause(app: App, batch: dict[str, Any]) -> None:
+    assert write_output(app, row_event(batch, output=BUSY, attempt=3))["status"] == "FAILED"
+    assert error_of_row(app, batch)["type"] == "StatusCode429"
+    assert json.loads(gzip.decompress(stored(app, batch["batch_id"])["output"]["B"])) == BUSY
+
+
+@pytest.mark.parametrize(
+    ("policy", "output"),
+    [
+        ({"max_attempts": 1}, BUSY),
+        ({"retry_on": ["ValueError"]}, BUSY),
+        ({}, {**BUSY, "headers": {"Retry-After": "86400"}}),  # the quota of a day: to be run again, not waited for
+        ({}, {"statusCode": 404, "body": "{}"}),
+    ],
+)
+def test_a_refused_output_that_is_not_called_again(app: App, policy: dict[str, Any], output: Any) -> None:
+    make_tool(app)
+    batch = prepared(app, rows_csv(1), output_mapping=MAPPING, execution_config={"retry_policy": policy})
+    assert write_output(app, row_event(batch, output=output, attempt=1))["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("retry_on", [["StatusCode429"], ["OutputRefused"], ["States.TaskFailed"], ["States.ALL"]])
+def test_a_policy_can_name_a_refused_output(app: App, retry_on: list[str]) -> None:
+    make_tool(app)
+    policy = {"retry_policy": {"retry_on": retry_on}}
+    batch = prepared(app, rows_csv(1), output_mapping=MAPPING, execution_config=policy)
+    assert refusal(app, row_event(batch, output=BUSY, attempt=1))
+
+
+def test_a_stopped_batch_calls_no_refused_row_again(app: App, batch: dict[str, Any]) -> None:
+    batches.stop(app, batch["batch_id"])
+    assert write_output(app, row_event(batch, output=BUSY, attempt=1))["status"] == "FAILED"
+
+
+def test_what_is_logged_of_a_refused_output_holds_none_of_it(app: App, batch: dict[str, Any]) -> None:
+    output = {"error": {"type": "overloaded_error", "message": "cell-4711"}}
+    with pytest.raises(OutputRefused) as caught:
+        write_output(app, row_event(batch, output=output, attempt=1))
+    assert json.loads(str(caught.value)) == {"retry_after_seconds": None}
+
+
+def test_a_refused_row_whose_source_was_replaced_is_stored_as_failed(app: App, batch: dict[str, Any]) -> None:
+    place = "1:2:3:9"  # as of a row that is too long to travel
+    refused = refusal(app, row_event(batch, output=BUSY, attempt=1))
+    put_source(app, "another", "in/run-1.csv")
+    call = {"attempt": 1, "name": "n"}
+    answer = handle_refusal(app, {**row_event(batch), "row": place, "call": call, "refusal": refused})
+    assert (answer["call"]["action"], answer["call"]["status"]) == ("done", "FAILED")
+    assert error_of_row(app, batch)["type"] == "OutputRefused"
+    assert "the source was replaced" in error_of_row(app, batch)["message"]
+
+
+def test_an_agent_that_is_found_with_a_refused_output_is_called_again(app: App, agents: dict[str, Any]) -> None:
+    Machine(app, "SUCCEEDED", output=json.dumps({"retry_after": 9, **BUSY}))
+    answer = handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": "{cut"}))
+    assert (answer["action"], answer["attempt"]) == ("retry", 2)
+    assert answer["wait_seconds"] >= 9
+    last = handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": "{cut"}, attempt=3))
+    assert (last["action"], last["status"]) == ("done", "FAILED")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_large_output_stands_in_s3(app: App, batch: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from service.errors import SourceChanged
 from service.models import batch_hash
 from service.plans import PlanMissing
 from service.results import write_output
-from service.rows import ROW_BYTES, row_at, transform_chunk
+from service.rows import transform_chunk
+from service.travel import ROW_BYTES, row_at
 
 if TYPE_CHECKING:
     from service.app import App

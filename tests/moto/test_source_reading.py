@@ -13,8 +13,9 @@ from service.errors import BatchRefused
 from service.gaps import Gaps
 from service.prepare import prepare
 from service.results import store_plain
-from service.rows import place_of, row_at, transform_chunk
+from service.rows import transform_chunk
 from service.source_rows import SourceRows
+from service.travel import place_of, row_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -238,7 +238,7 @@ def parts(work: Work, profile: Profile | None = None) -> Counter[str]:
         (Profile(item_bytes=1025), "write_units", 24 + 16 + 2 + 1 + 27),
         (Profile(item_bytes=(100, 2049)), "write_units", 12 * 2 + 16 + 2 + 1 + 27),  # 1 and 3: 2 on average
         (Profile(item_bytes=100, row_bytes=900, error_bytes=900), "write_units", 12 + 8 + 4 * 2 + 4 * 3 + 2 + 1 + 27),
-        # 3 for 12 results, one page, 2 chunks, 6 retries, the plan by 2 + 10 functions, the record three times, the target
+        # 3 for 12 results, one page, 2 chunks, 6 retries, 12 times the plan, 3 times the record, the target
         (Profile(item_bytes=1024), "read_units", 3 + 1 + 2 + 6 + 12 + 3 + 1),
         (Profile(item_bytes=1024, columns_known=False), "read_units", 6 + 2 + 2 + 6 + 12 + 3 + 1),
         (Profile(item_bytes=1024, record_bytes=4097), "read_units", 3 + 1 + 4 + 12 + 12 + 6 + 1),
