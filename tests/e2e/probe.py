@@ -1,4 +1,4 @@
-"""A tool for tests: notes its calls in a folder of this machine, sleeps, fails a number of times, then answers."""
+"""A tool for tests: notes its calls in a folder, sleeps, fails or is busy a number of times, then answers."""
 
 import os
 import pathlib
@@ -29,6 +29,8 @@ def _answer(folder: pathlib.Path, given: Any) -> Any:
     seen = (folder / f"calls-{name}").stat().st_size
     if seen <= int(given.get("fails") or 0):
         raise ProbeFailure(f"call {seen} of {name} fails")
+    if seen <= int(given.get("busy") or 0):
+        return {"statusCode": 429, "headers": {"Retry-After": "1"}, "body": f'{{"message": "busy at {given["id"]}"}}'}
     while given.get("wait_for") and not (folder / given["wait_for"]).exists():
         time.sleep(0.05)
     return {"id": name, "calls": seen}

@@ -192,6 +192,48 @@ def test_several_problems_are_in_one_error(deployed: Any) -> None:
         assert said in done.stderr
 
 
+def test_a_target_that_answers_that_it_is_busy_is_called_again(deployed: Any) -> None:
+    """At once in its place beside the others; the row is FAILED with the answer's own cause when it stays busy."""
+    long = "x" * 2_000  # a row that does not travel beside the output, and is read again
+    rows = [
+        f"busy,{number},{busy},{text}\n" for number, busy, text in ((1, 0, ""), (2, 1, ""), (3, 2, long), (4, 9, ""))
+    ]
+    deployed.write("busy.csv", "probe,id,busy,more\n" + "".join(rows))
+    mapping = probe_mapping(deployed, retry_policy={"max_attempts": 3, "initial_seconds": 1})
+    done = deployed.command("run", "busy.csv", "--target", PROBE_ARN, "--mapping", mapping, "--json")
+    result = document(done)
+    assert (done.returncode, result["status"]) == (1, "PARTIAL")
+    assert [(line["_status"], line["output_calls"]) for line in lines(deployed, "busy-results.csv")] == [
+        ("SUCCESS", "1"), ("SUCCESS", "2"), ("SUCCESS", "3"), ("FAILED", ""),
+    ]  # fmt: skip
+    assert [(group["error"], group["message"]) for group in result["errors"]] == [
+        ("StatusCode429", "the target answered with the status code 429: busy at 4")
+    ]
+    calls = deployed.folder / "probe" / "busy"
+    assert [(calls / f"calls-{number}").stat().st_size for number in (1, 2, 3, 4)] == [1, 2, 3, 3]
+
+
+def test_no_log_holds_what_a_row_holds(deployed: Any) -> None:
+    """Whatever becomes of the row: a success, a failure, an answer that is refused, a row that cannot be mapped."""
+    rows = ["logged,1,0,0,kestrel1\n", "logged,2,9,0,kestrel2\n", "logged,3,0,9,kestrel3\n", "logged,4,kestrel4\n"]
+    deployed.write("logged.csv", "probe,id,fails,busy,more\n" + "".join(rows))
+    mapping = probe_mapping(deployed, retry_policy={"max_attempts": 2, "initial_seconds": 1})
+    result = document(deployed.command("run", "logged.csv", "--target", PROBE_ARN, "--mapping", mapping, "--json"))
+    assert [result["counts"][status] for status in ("SUCCESS", "FAILED", "INVALID_INPUT")] == [1, 2, 1]
+    logs = deployed.stack.app.client("logs")
+    groups = {group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]}
+    assert sum(STACK in group for group in groups) >= 4, "each of our functions logs"
+    said = "".join(
+        event["message"]
+        for group in groups
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        for event in page["events"]
+    )
+    assert "OutputRefused" in said, "what is looked through is what was logged"
+    for text in (said, deployed.embedded.log.read_text(encoding="utf-8", errors="replace")):
+        assert "kestrel" not in text
+
+
 def test_a_header_alone_is_a_batch_of_no_rows(deployed: Any) -> None:
     deployed.write("header.csv", "id,text\n")
     done = deployed.command("run", "header.csv", "--target", "echo", "--json")
