@@ -73,7 +73,7 @@ class Embedded:
         return self.root / "aws.log"
 
     def state(self) -> dict[str, Any]:
-        """Port, pid and fingerprint of what is deployed, as last written."""
+        """Fingerprint of what is deployed, as last written."""
         try:
             state: dict[str, Any] = json.loads(self._state_file.read_text())
         except (OSError, ValueError):
@@ -89,7 +89,7 @@ class Embedded:
     @property
     def endpoint(self) -> str:
         """Address of the local AWS."""
-        return f"http://127.0.0.1:{self.owner.get('port') or self.state().get('port')}"
+        return f"http://127.0.0.1:{self.owner.get('port')}"
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -172,12 +172,11 @@ class Embedded:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C at the terminal reaches the group of the command, not this one
             )
-        self._save(port=port)
         return process
 
     def _port(self) -> int:
         """The port of last time when it is free: addresses in what was stored stay right."""
-        for wanted in (self.state().get("port") or 4566, 0):
+        for wanted in (self.owner.get("port") or 4566, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: closed ones linger
                 probe.bind(("127.0.0.1", int(wanted)))
