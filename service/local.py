@@ -163,7 +163,7 @@ class Embedded:
             "TMPDIR": str(self.root / "tmp"),
         }
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "service.embedded"],
                 cwd=CHECKOUT,
                 env=environment,
@@ -172,7 +172,6 @@ class Embedded:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C at the terminal reaches the group of the command, not this one
             )
-        return process
 
     def _port(self) -> int:
         """The port of last time when it is free: addresses in what was stored stay right."""
