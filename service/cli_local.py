@@ -50,7 +50,7 @@ def _local_status(embedded: Any, *, as_json: bool) -> int:
     known = {
         "running": running,
         "endpoint": embedded.endpoint if running else None,
-        "pid": embedded.state().get("pid") if running else None,
+        "pid": embedded.owner.get("pid") if running else None,
         "data": str(embedded.root),
         "targets": stacks.embedded(embedded).app.registry.names() if running else None,
     }

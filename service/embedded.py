@@ -6,14 +6,19 @@ is no longer what a patch was written for (tests/unit/test_embedded.py calls it)
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
+
+from service import embedded_store
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -138,10 +143,15 @@ def end_functions() -> None:
 def main() -> None:
     """Serves until it is told to stop (SIGTERM); its data are written by then.
 
-    It ends its functions' processes and itself at once: Python would first wait for the thread of every call.
+    It ends its functions' processes and itself at once: Python would first wait for the thread of every call, and the
+    server for every client that does not read what it asked for.
     """
+    port = int(os.environ["GATEWAY_PORT"])
+    root = Path(os.environ["BATCH_PROCESSOR_HOME"])
+    embedded_store.own(root, port)
     threading.stack_size(512 * 1024)  # a thread for each row in flight
     patch()
+    _patch_serving(_saver(root, port))
     from ministack.app import main as serve  # noqa: PLC0415
 
     code: Any = 1
@@ -152,10 +162,51 @@ def main() -> None:
         code = ended.code
     except BaseException:  # noqa: BLE001 - whatever it was, it is printed and the process ends with 1
         traceback.print_exc()
+    _end(code if isinstance(code, int) else int(code is not None))
+
+
+def _saver(root: Path, port: int) -> embedded_store.Saver:
+    from ministack import app  # noqa: PLC0415
+    from ministack.core import persistence  # noqa: PLC0415
+    from ministack.services import dynamodb, stepfunctions  # noqa: PLC0415
+
+    def running() -> bool:
+        return any(each.get("status") == "RUNNING" for each in list(stepfunctions._executions.all_values()))  # noqa: SLF001
+
+    services, lock = app._build_persistence_save_dict, dynamodb._lock  # noqa: SLF001
+    return embedded_store.Saver(root, port, services, persistence.save_all, running, (lock,))
+
+
+def _patch_serving(saver: embedded_store.Saver) -> None:
+    """Saves while it serves; SIGTERM saves and ends, whoever still waits for an answer.
+
+    No write is answered after the last saving began: answers are sent by the loop, which the saving keeps busy.
+    """
+    import hypercorn.asyncio  # noqa: PLC0415
+
+    serve = hypercorn.asyncio.serve
+
+    async def serving(app: Any, config: Any) -> None:
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+
+        async def until_told() -> None:
+            await told.wait()
+            saver.save()
+            _end(0)
+
+        saver.start()
+        await serve(saver.watching(app), config, shutdown_trigger=until_told)
+
+    hypercorn.asyncio.serve = serving  # type: ignore[assignment]
+
+
+def _end(code: int) -> None:
     end_functions()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import yaml
+from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory, ConfigValueStore
+from botocore.exceptions import ClientError
+from botocore.session import Session as BotocoreSession
 
+from service import embedded_store
 from service.errors import BatchProcessorError
 
 if TYPE_CHECKING:
@@ -36,8 +41,11 @@ _ACCOUNT_AGENTS = "arn:aws:states:us-east-1:000000000000:stateMachine:"
 _TOOLS = ("sentiment", "echo", "tool-*")
 _AGENTS = ("broadband-agent", "agent-*")
 _DEPLOYED_FROM = ("template.yaml", "samconfig.toml", "Makefile", "constraints.txt", "infra", "handlers", "service")
-_START_SECONDS = 30
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
+_TELL_SECONDS = 2
+_WAIT_SECONDS = 600
 _STOP_SECONDS = 60
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
 
 
 class LocalStackFailed(BatchProcessorError):
@@ -65,7 +73,7 @@ class Embedded:
         return self.root / "aws.log"
 
     def state(self) -> dict[str, Any]:
-        """Port, pid and fingerprint of what is deployed, as last written."""
+        """Fingerprint of what is deployed, as last written."""
         try:
             state: dict[str, Any] = json.loads(self._state_file.read_text())
         except (OSError, ValueError):
@@ -81,20 +89,27 @@ class Embedded:
     @property
     def endpoint(self) -> str:
         """Address of the local AWS."""
-        return f"http://127.0.0.1:{self.state().get('port')}"
+        return f"http://127.0.0.1:{self.owner.get('port')}"
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """Process and port of the local AWS, as it wrote them itself."""
+        return embedded_store.owner(self.root)
 
     def session(self) -> Any:
-        """A boto3 session with the embedded stack's own credentials."""
-        return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)  # noqa: S106
+        """A boto3 session with the embedded stack's own credentials; no profile, file or proxy of the user's counts."""
+        session = _Session()
+        session.set_default_client_config(Config(proxies={}))  # {}: none; None would be those of the environment
+        session.set_credentials("test", "test")
+        return boto3.Session(botocore_session=session, region_name=REGION)
 
     def running(self) -> bool:
-        """Whether our own process is there and answers."""
-        pid = self.state().get("pid")
-        return pid is not None and _is_ours(int(pid)) and self._answers()
+        """Whether our own process is there: one that is busy is, however long it takes to answer."""
+        return embedded_store.held(self.root) and bool(self.owner)
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5) as answer:  # noqa: S310
+            with _OPENER.open(f"{self.endpoint}/_ministack/health", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -103,12 +118,31 @@ class Embedded:
         """Starts the local AWS if it is not running and deploys what has changed; whether anything was done."""
         self.root.mkdir(parents=True, exist_ok=True)
         with _locked(self.root / "lock"):
-            started = not self.running()
-            if started:
-                self._spawn(tell)
-            return self._deploy(tell) or started
+            started = None if embedded_store.held(self.root) else self._spawn(tell)
+            self._wait(tell, started)
+            return self._deploy(tell) or started is not None
 
-    def _spawn(self, tell: Callable[[str], None]) -> None:
+    def _wait(self, tell: Callable[[str], None], started: subprocess.Popen[bytes] | None) -> None:
+        """Waits until the local AWS answers, as long as it lives; a busy one is never replaced."""
+        began, told = time.monotonic(), False
+        while not (self.running() and self._answers()):
+            waited = time.monotonic() - began
+            code = started.poll() if started else None
+            if code == embedded_store.TAKEN:
+                started = None  # another start of this folder was first: its server is waited for
+            elif code is not None or (started is None and waited > 1 and not embedded_store.held(self.root)):
+                raise LocalStackFailed(f"the embedded AWS did not start; its last words are in {self.log}")
+            if waited > _WAIT_SECONDS:
+                raise LocalStackFailed(
+                    f"the embedded AWS (process {self.owner.get('pid')}) does not answer; see {self.log}, "
+                    "or `batch-processor local stop` it"
+                )
+            if waited > _TELL_SECONDS and not told:
+                told = True
+                tell(f"the embedded AWS (process {self.owner.get('pid')}) is busy: waiting for it")
+            time.sleep(0.1)
+
+    def _spawn(self, tell: Callable[[str], None]) -> subprocess.Popen[bytes]:
         port = self._port()
         tell(f"starting the embedded AWS on 127.0.0.1:{port}")
         for folder in ("state", "s3", "tmp"):
@@ -116,7 +150,8 @@ class Embedded:
         for left_behind in (self.root / "tmp").glob("ministack-*"):
             _remove(left_behind)
         environment = {
-            **_plain_environment(),
+            **_without_proxies(_plain_environment()),
+            HOME_VARIABLE: str(self.root),
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "IOT_MTLS_ENABLED": "0",
@@ -128,7 +163,7 @@ class Embedded:
             "TMPDIR": str(self.root / "tmp"),
         }
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "service.embedded"],
                 cwd=CHECKOUT,
                 env=environment,
@@ -137,16 +172,10 @@ class Embedded:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C at the terminal reaches the group of the command, not this one
             )
-        self._save(pid=process.pid, port=port)
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise LocalStackFailed(f"the embedded AWS did not start; its last words are in {self.log}")
-            time.sleep(0.1)
 
     def _port(self) -> int:
         """The port of last time when it is free: addresses in what was stored stay right."""
-        for wanted in (self.state().get("port") or 4566, 0):
+        for wanted in (self.owner.get("port") or 4566, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: closed ones linger
                 probe.bind(("127.0.0.1", int(wanted)))
@@ -155,7 +184,7 @@ class Embedded:
 
     def _deploy(self, tell: Callable[[str], None]) -> bool:
         fingerprint = _fingerprint()
-        if self.state().get("deployed") == fingerprint:
+        if self.state().get("deployed") == fingerprint and self._complete():
             return False
         tell("building and deploying the application and the example targets")
         self._sam("template.yaml", STACK, "app", {"ToolArns": _tool_arns(), "AgentArns": _agent_arns()})
@@ -170,6 +199,7 @@ class Embedded:
         sam = str(Path(sys.executable).with_name("sam"))
         built = self.root / "build" / name
         config = ["--config-file", str(CHECKOUT / "samconfig.toml")]
+        self._clear(stack)
         self._command([sam, "build", "-t", template, "-b", str(built), "--build-in-source", *config])
         deploy = [sam, "deploy", "-t", str(built / "template.yaml"), "--stack-name", stack, "--resolve-s3", *config]
         deploy += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]
@@ -178,9 +208,29 @@ class Embedded:
             deploy += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
         self._command(deploy)
 
+    def _status(self, stack: str) -> str | None:
+        client = self.session().client("cloudformation", endpoint_url=self.endpoint)
+        try:
+            (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+        except ClientError:
+            return None
+        return str(found["StackStatus"])
+
+    def _complete(self) -> bool:
+        """Whether what stack.json calls deployed is there: the process may have been killed before it was saved.
+
+        CloudFormation's state is saved last, so that a stack that is there has its resources.
+        """
+        return {self._status(stack) for stack in (STACK, EXAMPLES_STACK)} <= {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+
+    def _clear(self, stack: str) -> None:
+        """Removes a stack whose first deploy was cut: CloudFormation would refuse it for ever; it has no data yet."""
+        if (self._status(stack) or "").startswith(("CREATE_IN", "CREATE_FAILED", "ROLLBACK", "REVIEW", "DELETE")):
+            self.session().client("cloudformation", endpoint_url=self.endpoint).delete_stack(StackName=stack)
+
     def _command(self, command: list[str]) -> None:
         environment = {
-            **_plain_environment(),
+            **_past_proxies(_plain_environment()),
             "AWS_ENDPOINT_URL": self.endpoint,
             "BATCH_PROCESSOR_BUILD": "local",
             "BUILD_PYTHON": sys.executable,
@@ -237,18 +287,33 @@ class Embedded:
 
     def stop(self) -> bool:
         """Stops the local AWS so that its data are written; whether it was running."""
+        self.root.mkdir(parents=True, exist_ok=True)
         with _locked(self.root / "lock"):
-            pid = self.state().get("pid")
-            if not pid or not _is_ours(int(pid)):
+            if not self.running():
                 return False
-            os.kill(int(pid), signal.SIGTERM)
+            pid = int(self.owner["pid"])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + _STOP_SECONDS
-            while _is_ours(int(pid)):
+            while embedded_store.held(self.root):
                 if time.monotonic() > deadline:
                     raise LocalStackFailed(f"the embedded AWS (process {pid}) does not stop; see {self.log}")
                 time.sleep(0.1)
-            self._save(pid=None)
             return True
+
+
+class _Session(BotocoreSession):
+    """botocore's session without the user's: AWS_PROFILE, AWS_ENDPOINT_URL and the like, and configuration files."""
+
+    def __init__(self) -> None:
+        nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+        super().__init__(session_vars=nothing)
+        store, chains = ConfigValueStore(), ConfigChainFactory(session=self, environ={})
+        for name, (config, variables, default, conversion) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+            store.set_config_provider(
+                name, chains.create_config_chain(name, variables, config, default, conversion_func=conversion)
+            )
+        self.register_component("config_store", store)
 
 
 def _tool_arns() -> str:
@@ -274,17 +339,15 @@ def _plain_environment() -> dict[str, str]:
     }
 
 
-def _is_ours(pid: int) -> bool:
-    """Whether the process is an embedded AWS of this product, not another that was given its number since."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # a child of this process that has ended is gone only when waited for
-    command = subprocess.run(  # noqa: S603
-        ["ps", "-ww", "-o", "stat=", "-o", "args=", "-p", str(pid)],  # noqa: S607 - POSIX, on Linux and macOS
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    return "service.embedded" in command and not command.startswith("Z")
+def _without_proxies(environment: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key.lower() not in _PROXIES}
+
+
+def _past_proxies(environment: dict[str, str]) -> dict[str, str]:
+    """Leave pip the user's proxy; what speaks to this machine goes past it."""
+    given = environment.get("no_proxy") or environment.get("NO_PROXY")
+    none = ",".join(filter(None, ("127.0.0.1,localhost", given)))
+    return {**environment, "no_proxy": none, "NO_PROXY": none}
 
 
 def _fingerprint() -> str:
