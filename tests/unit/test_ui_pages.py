@@ -66,7 +66,8 @@ def put(app: App, record: BatchItem, number: int | str, status: str = "SUCCESS",
 
 def close(app: App, record: BatchItem) -> BatchItem:
     """Ends the batch as its state machine would."""
-    batches.aggregate(app, {"batch": {"batch_id": record.batch_id}}, lambda: 900_000)
+    run = len(app.records.get(record.batch_id).runs or [1])
+    batches.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
     return app.records.get(record.batch_id)
 
 
