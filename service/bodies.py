@@ -64,11 +64,17 @@ def read(s3: Any, source: SourceObject, start: int = 0, end: int | None = None) 
 
 def whole(s3: Any, bucket: str, key: str) -> Iterator[bytes]:
     """Yield all of an object as it is now, in blocks; raises as `read` does, and ClientError when it is not there."""
+    _, blocks = opened(s3, bucket, key)
+    yield from blocks
+
+
+def opened(s3: Any, bucket: str, key: str) -> tuple[int, Iterator[bytes]]:
+    """Return the bytes of an object as it is now, and an iterator of its blocks, as `whole` yields them."""
     answer = s3.get_object(Bucket=bucket, Key=key)
     size = answer.get("ContentLength")  # absent from a chunked answer
     if size is None:
         size = s3.head_object(Bucket=bucket, Key=key, IfMatch=answer["ETag"])["ContentLength"]
-    yield from _read(s3, SourceObject(bucket, key, answer["ETag"], size), 0, size, answer)
+    return size, _read(s3, SourceObject(bucket, key, answer["ETag"], size), 0, size, answer)
 
 
 def lines(s3: Any, bucket: str, key: str) -> Iterator[bytes]:

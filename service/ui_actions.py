@@ -8,22 +8,17 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from flask import Response, abort, redirect, request, url_for
 
-from service import batches, files
+from service import batches, bodies, files
 from service.columns import file_name, suffix_of
 from service.models import split_s3_uri
 from service.objects import UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
     from werkzeug.wrappers import Response as AnyResponse
 
     from service.stacks import Stack
     from service.table import BatchItem
     from service.ui_orders import Orders
-
-_BLOCK = 1 << 16  # bytes
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,13 @@ class Actions:
         if not 1 <= number <= len(keys):
             abort(404, f"the results of batch {record.batch_id} have {len(keys)} files")
         try:
-            found = self.stack.app.s3.get_object(Bucket=place[0], Key=keys[number - 1])
+            size, blocks = bodies.opened(self.stack.app.s3, place[0], keys[number - 1])
         except ClientError as error:
             if error.response["Error"]["Code"] not in UNREADABLE:
                 raise
             abort(404, f"{record.csv_location} cannot be read: it is not there any more, or not for you")
-        answer = Response(_pieces(found["Body"]), mimetype="application/octet-stream")
-        answer.content_length = found["ContentLength"]
+        answer = Response(blocks, mimetype="application/octet-stream")
+        answer.content_length = size
         name = file_name(f"{record.batch_id.replace('#', '-')}-results{suffix_of(place[1])}", number)
         answer.headers.set("Content-Disposition", "attachment", filename=_plain(name))
         return answer
@@ -75,11 +70,6 @@ class Actions:
 
     def _back(self) -> AnyResponse:
         return redirect(url_for("batch", id=request.values["id"]), 303)
-
-
-def _pieces(body: Any) -> Iterator[bytes]:
-    with body:
-        yield from body.iter_chunks(_BLOCK)
 
 
 def _plain(name: str) -> str:

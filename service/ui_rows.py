@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from service import codec
+from service import bodies, codec
 from service.models import split_s3_uri
 from service.objects import UNREADABLE
 from service.remap import REMAPPED
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from service.app import App
 
-_PACKED = 8_000_000  # bytes of a stored output that are read
 _UNPACKED = 4_000_000  # bytes of it that are unpacked
 _SHOWN = ("status", "error", "attempts", "run", "execution_time_ms", "timestamp", "method", "input_data", "output_data")
 _GZIP = 31  # zlib's `wbits` for a gzip header (zlib manual, inflateInit2)
@@ -61,13 +60,12 @@ def output_of(app: App, item: Mapping[str, Any]) -> Output | None:
         answered = item["status"]["S"] in REMAPPED
         return Output(None, remark="It is not stored: the batch does not keep outputs.") if answered else None
     try:
-        body = app.s3.get_object(Bucket=place[0], Key=place[1])["Body"]
+        packed = b"".join(bodies.whole(app.s3, *place))
     except ClientError as error:
         if error.response["Error"]["Code"] not in UNREADABLE:
             raise
         return Output(None, uri, f"The target's output was stored at {uri} and cannot be read there any more.")
-    with body:
-        return _shown(body.read(_PACKED), uri)
+    return _shown(packed, uri)
 
 
 def _shown(packed: bytes, place: str) -> Output:
