@@ -261,7 +261,7 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
     if final is BatchStatus.SUCCEEDED:  # every row did, but there is no CSV of them
         final = BatchStatus.INCOMPLETE
     ended_at = now_iso()
-    return app.records.update_open(
+    closed = app.records.update_open(
         record.batch_id,
         record.execution_arn,
         status=final.value,
@@ -275,6 +275,8 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
         guarded_cells=None,
         error=error_of(ended_as, f"the execution {_ENDED_AS.get(ended_as, 'failed')}: {cause or 'no cause given'}"),
     )
+    # its own, too, when the answer was lost and botocore asked again
+    return closed or app.records.get(record.batch_id).ended_at == ended_at
 
 
 def stop(app: App, identifier: str) -> BatchItem:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from service import batches, standing
 from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
+from service.executions import execution_arn
 from service.failures import json_object
 from service.models import BatchStatus, parse_iso, results_key, split_s3_uri, target_name
 from service.older_input import Renamed
@@ -101,11 +102,21 @@ def _execution_name() -> str:
 
 
 def _start(stack: Stack, name: str, given: dict[str, Any]) -> str:
-    started = stack.app.stepfunctions.start_execution(
-        stateMachineArn=stack.state_machine_arn, name=name, input=json.dumps(given)
-    )
-    arn: str = started["executionArn"]
-    return arn
+    """Starts an execution of that name; returns its ARN.
+
+    One whose answer was lost is begun once: while it runs, StartExecution of the same name and input answers as before;
+    once it has ended, ExecutionAlreadyExists (Step Functions API, StartExecution).
+    """
+    states = stack.app.stepfunctions
+    text = json.dumps(given)
+    try:
+        started = states.start_execution(stateMachineArn=stack.state_machine_arn, name=name, input=text)
+    except states.exceptions.ExecutionAlreadyExists:
+        arn = execution_arn(stack.state_machine_arn, name)
+        if states.describe_execution(executionArn=arn).get("input") != text:
+            raise
+        return arn
+    return str(started["executionArn"])
 
 
 def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., None]) -> dict[str, Any]:

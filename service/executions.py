@@ -51,7 +51,7 @@ def find_out(
     """
     if failure.never_called or failure.throttled:
         return failure
-    arn = _execution_arn(plan["target_arn"], call["name"])
+    arn = execution_arn(plan["target_arn"], call["name"])
     try:
         execution = app.stepfunctions.describe_execution(executionArn=arn)
     except ClientError as error:
@@ -84,7 +84,7 @@ def _late(seconds: int) -> Failure:
     return Failure(TASK_TIMEOUT, message, RowStatus.TIMEOUT, TASK_TIMEOUT, seconds * 1000)
 
 
-def _execution_arn(machine_arn: str, name: str) -> str:
+def execution_arn(machine_arn: str, name: str) -> str:
     """The ARN of an execution by name; a version or alias of the machine is no part of it."""
     machine = ":".join(machine_arn.split(":")[:7])
     return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"

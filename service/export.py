@@ -67,10 +67,8 @@ class Export:
 
             return Files(self._app.s3, bucket, key, content_type=CONTENT_TYPE, files=state.get("files", ()))
         content_type = (JsonLines if self._format == "jsonl" else CsvLines).content_type
-        upload, parts = state.get("upload_id"), state.get("parts", 0)
-        return objects.MultipartUpload(
-            self._app.s3, bucket, key, content_type=content_type, upload_id=upload, parts=parts
-        )
+        known = {name: state[name] for name in ("upload_id", "parts", "token") if name in state}
+        return objects.MultipartUpload(self._app.s3, bucket, key, content_type=content_type, **known)
 
     def run(
         self, remaining_ms: Callable[[], int], check: Callable[[Tally], None] = lambda _: None

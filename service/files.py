@@ -11,7 +11,7 @@ from service import objects
 from service.columns import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _FILE = "file"  # metadata of an object: its number among the files of its export
 # HeadObject's answers for an object that is not there; without s3:ListBucket it is 403 (S3 API, HeadObject).
@@ -27,7 +27,7 @@ class Files:
     """
 
     def __init__(
-        self, s3: Any, bucket: str, key: str, *, content_type: str, files: Sequence[tuple[str, int]] = ()
+        self, s3: Any, bucket: str, key: str, *, content_type: str, files: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
@@ -38,11 +38,11 @@ class Files:
         self._finished = len(files)
         self._written = False
         try:
-            for upload_id, parts in files:
-                self._begin(upload_id, parts)
+            for state in files:
+                self._begin(**state)
         except objects.UploadGone:
-            for number, (upload_id, _) in enumerate(files, 1):
-                self._forget(file_name(key, number), upload_id)
+            for number, state in enumerate(files, 1):
+                self._forget(file_name(key, number), state["upload_id"])
             raise
 
     def write(self, chunk: bytes) -> None:
@@ -68,7 +68,7 @@ class Files:
 
     def state(self) -> dict[str, Any]:
         """What the next invocation needs to go on."""
-        return {"files": [(upload.upload_id, upload.parts) for upload in self._uploads[: self._finished]]}
+        return {"files": [upload.state() for upload in self._uploads[: self._finished]]}
 
     def complete(self) -> None:
         """Makes the objects, replacing what was there."""
@@ -89,7 +89,7 @@ class Files:
             with suppress(ClientError, BotoCoreError):
                 self._s3.delete_object(Bucket=self._bucket, Key=key)
 
-    def _begin(self, upload_id: str | None = None, parts: int = 0) -> None:
+    def _begin(self, **state: Any) -> None:
         number = len(self._uploads) + 1
         upload = objects.MultipartUpload(
             self._s3,
@@ -97,8 +97,7 @@ class Files:
             file_name(self._key, number),
             content_type=self._content_type,
             metadata={_FILE: str(number)},
-            upload_id=upload_id,
-            parts=parts,
+            **state,
         )
         self._uploads.append(upload)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ __all__ = ["BLOCK", "MultipartUpload", "SourceObject", "UploadGone", "find_sourc
 UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 _GZIP = 31  # zlib's window bits for a gzip header; it has no time in it, so that the same rows are the same bytes
 IN_FLIGHT = 3  # parts on their way while the next one is filled: with it 32 MiB
+_OWN = "upload"  # metadata of an object: the token of the upload that made it
 PART = 8 << 20  # bytes; S3 takes 10,000 parts of 5 MiB to 5 GiB, so 80 GB at this size
 
 
@@ -55,7 +57,7 @@ class MultipartUpload:
     `abort` leaves nothing. What ends below one part is put at once. A key that ends in .gz is compressed, one member
     per part, which readers of gzip take as one text (RFC 1952, 2.2). `metadata` is kept with the object. With an
     `upload_id` it goes on after the first `parts` parts of an upload of an earlier invocation: what an invocation sent
-    beyond them before it broke off is sent again. Raises UploadGone.
+    beyond them before it broke off is sent again; `token` is then that upload's. Raises UploadGone.
     """
 
     def __init__(  # noqa: PLR0913 - what an upload is made of
@@ -68,12 +70,14 @@ class MultipartUpload:
         metadata: Mapping[str, str] | None = None,
         upload_id: str | None = None,
         parts: int = 0,
+        token: str | None = None,
     ) -> None:
         self._s3 = s3
         self._where = {"Bucket": bucket, "Key": key}
         self._gzip = key.endswith(".gz")
         self._about: dict[str, Any] = {"ContentType": "application/gzip" if self._gzip else content_type}
         self._about |= {"Metadata": metadata} if metadata else {}
+        self._token = token
         self._member: Any = None
         self._buffer = bytearray()
         self.upload_id = upload_id
@@ -113,7 +117,7 @@ class MultipartUpload:
 
     def state(self) -> dict[str, Any]:
         """What the next invocation needs to go on with it."""
-        return {"upload_id": self.upload_id, "parts": self.parts}
+        return {"upload_id": self.upload_id, "parts": self.parts, "token": self._token}
 
     def seal(self) -> None:
         """Sends all that is left, however little: then nothing more may be written, and `complete` has little to do."""
@@ -128,8 +132,10 @@ class MultipartUpload:
 
     def _send(self) -> None:
         if self.upload_id is None:
+            self._token = secrets.token_hex(8)
+            about = {**self._about, "Metadata": {**self._about.get("Metadata", {}), _OWN: self._token}}
             with self._keyed():
-                created = self._s3.create_multipart_upload(**self._where, **self._about)
+                created = self._s3.create_multipart_upload(**self._where, **about)
             self.upload_id = created["UploadId"]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="parts")
@@ -159,10 +165,24 @@ class MultipartUpload:
                 self._s3.put_object(**self._where, Body=self._rest(), **self._about)
             return
         self.seal()
-        with self._keyed():
-            self._s3.complete_multipart_upload(
-                **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
-            )
+        try:
+            with self._keyed():
+                self._s3.complete_multipart_upload(
+                    **self._where, UploadId=self.upload_id, MultipartUpload={"Parts": self._sent}
+                )
+        except self._s3.exceptions.NoSuchUpload:
+            # Also the answer for an upload that is completed (S3 API, CompleteMultipartUpload, NoSuchUpload): the first
+            # answer was lost, and botocore sent it again.
+            if not self._is_made():
+                raise
+
+    def _is_made(self) -> bool:
+        """Whether the object is there, made by this very upload."""
+        try:
+            head = self._s3.head_object(**self._where)
+        except ClientError:
+            return False
+        return self._token is not None and bool(head["Metadata"].get(_OWN) == self._token)
 
     @contextmanager
     def _keyed(self) -> Iterator[None]:

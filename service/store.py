@@ -121,6 +121,11 @@ def _is_this_put(there: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
     return all(there.get(name) == item.get(name) for name in ("timestamp", "run", "attempts", "status"))
 
 
+def _is_this_remap(there: Mapping[str, Any], read: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
+    """Whether what is there is what was read, remapped: the answer was lost, and botocore sent the update again."""
+    return all(there.get(name) == read.get(name) for name in ("run", "timestamp")) and extracts_the_same(there, fresh)
+
+
 def item_bytes(item: dict[str, Any]) -> int:
     """Bytes of an item as DynamoDB counts them, rounded up (Developer Guide, "DynamoDB item sizes and formats")."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
@@ -204,7 +209,7 @@ class ResultStore:
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as refused:
             there: dict[str, Any] = refused.response.get("Item", {})
-            return there
+            return None if _is_this_remap(there, read, fresh) else there
         return None
 
     def failed(self, batch_id: str) -> Iterator[tuple[str, str, int]]:

@@ -357,7 +357,7 @@ def test_a_turn_whose_uploads_are_gone_in_part_begins_anew(app: App) -> None:
     record = batch(app, 6)
     put(app, record.batch_id, [2, 4])
     state = by_turns(app, record, 3)
-    upload_id, _ = state["files"][1]
+    upload_id = state["files"][1]["upload_id"]
     app.s3.abort_multipart_upload(Bucket=app.settings.data_bucket, Key=file_of(2), UploadId=upload_id)
     assert export(app, record, PLENTY, state) is None
     assert (there(app), uploads(app)) == ([KEY], [])
