@@ -353,7 +353,7 @@ def machine() -> State:
         "Streams the results to the CSV; comes back with a continuation while there is more to write.",
         place="$.aggregation",
         retries=[
-            retry("BatchRefused", "ResultsGone", attempts=0),
+            retry("BatchRefused", "BatchExpired", "ResultsGone", attempts=0),
             retry("States.ALL", attempts=10, first=5, longest=300),
         ],
         following="Outcome",

@@ -111,16 +111,29 @@ def _check_before_it_appears(app: App, record: BatchItem | None, tally: Tally, *
         return
     now = app.records.get(record.batch_id)
     _check_same(now, record.execution_arn)
+    if now.plan_hash != record.plan_hash:
+        message = f"batch {record.batch_id} was remapped meanwhile: its fields are other ones now, make its CSV anew"
+        raise BatchRefused([Problem("", message)])
     if not own and now.status in OPEN:
         raise BatchRunning(f"batch {record.batch_id} is {now.status} again: its CSV can be made when it has ended")
-    known = record.kept_counts if own and int(record.run or 1) > 1 else record.counts if record.counts_exact else None
-    gone = with_result(known or {}) - with_result(tally.counts)
+    check_ready(now, own=True)  # it may have expired while its results were read
+    gone = _had_results(app, record, own=own) - with_result(tally.counts)
     if gone > 0:
-        last = f"the last CSV is kept: {record.csv_location}" if record.csv_location else "no CSV was made of them"
         raise ResultsGone(
             f"{gone:,} results of batch {record.batch_id} that were there are gone, expired or deleted meanwhile: "
-            f"their rows would be MISSING, so no CSV was made; {last}"
+            f"their rows would be MISSING, so no CSV was made; its last CSV is kept: {record.csv_location}\n"
+            f"to run those rows again: batch-processor rerun '{record.batch_id}' --status MISSING"
         )
+
+
+def _had_results(app: App, record: BatchItem, *, own: bool) -> int:
+    """How many rows had a result, at least; 0 of a batch that has no CSV which a lesser one could replace."""
+    if record.csv_location is None:
+        return 0
+    run = int(record.run or 1)
+    if own and run > 1:  # the record's counts are of the run before
+        return with_result(record.kept_counts or {}) + with_result(app.records.chunk_counts(record.batch_id, run))
+    return with_result(record.counts or {})
 
 
 def _continuation(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -306,6 +319,8 @@ def refreshed(app: App, record: BatchItem) -> BatchItem:
         return record
     # Read again: it may have been closed between the reading of the record and that of the execution.
     now = app.records.get(record.batch_id)
+    if now.execution_arn != record.execution_arn:  # run again: another execution's, which may be at work
+        return now
     if execution["status"] in _ENDED_AS:
         close_record(app, now, execution["status"], execution.get("cause"))
         return app.records.get(record.batch_id)

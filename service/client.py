@@ -196,7 +196,7 @@ def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[
         result: dict[str, Any] = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
             kind, message = str(result.get("errorType")), str(result.get("errorMessage"))
-            if kind in ("BatchRefused", "BatchRunning", "BatchExpired"):
+            if kind in ("BatchRefused", "BatchRunning", "BatchExpired", "ResultsGone"):
                 raise BatchRefused([Problem("", message)])
             raise CouldNotRun(f"the aggregator failed: {kind}: {message}")
         if "continuation" not in result:

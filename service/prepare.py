@@ -158,5 +158,6 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
     # It may have been stopped by hand meanwhile: that stays.
     if values["rows_to_run"] < values["row_count"]:
         reason = "limit" if parsed.execution_config.sample is None else "sample"
-        app.records.update(identifier, BatchItem.stop_reason.does_not_exist(), stop_reason=reason)
-    app.records.update(identifier, BatchItem.stop == True, status=BatchStatus.STOPPING.value)  # noqa: E712 - a condition
+        mine = BatchItem.execution_arn == record.execution_arn
+        app.records.update(identifier, mine & BatchItem.stop_reason.does_not_exist(), stop_reason=reason)
+    app.records.keep_stopped(identifier, record.execution_arn)

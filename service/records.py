@@ -97,6 +97,12 @@ class Records:
         same = (BatchItem.run == in_run) & (BatchItem.plan_hash == of_plan)
         return self.update(batch_id, over & same, **values)
 
+    def keep_stopped(self, batch_id: str, execution_arn: str) -> bool:
+        """Say STOPPING of a run that was stopped while it was prepared, unless it has ended; whether it was so."""
+        mine = (BatchItem.execution_arn == execution_arn) & (BatchItem.status == BatchStatus.RUNNING.value)
+        stopped = BatchItem.stop == True  # noqa: E712 - a condition
+        return self.update(batch_id, mine & stopped, status=BatchStatus.STOPPING.value)
+
     def chunks(self, batch_id: str, run: int | None = None) -> Iterator[BatchItem]:
         """Records of finished chunks, of one run or of all."""
         prefix = "chunk#" if run is None else f"chunk#{run:04d}#"

@@ -74,7 +74,7 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     app.records.update_open(  # an execution that was aborted meanwhile has closed it
         identifier,
         event["execution_arn"],
-        status=(BatchStatus.STOPPING if claimed.stop else BatchStatus.RUNNING).value,
+        status=BatchStatus.RUNNING.value,
         plan_hash=digest,
         manifest_key=manifest_key,
         runs=runs,
@@ -85,6 +85,7 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
         output_bucket=bucket,
         output_key=key,
     )
+    app.records.keep_stopped(identifier, event["execution_arn"])
     counted = {"row_count": int(record.row_count), "rows_to_run": order.selection.count}
     return told(identifier, run, digest, manifest_key, outer=order.layout.outer, **counted)
 

@@ -89,9 +89,11 @@ def select(app: App, record: BatchItem, wanted: Wanted, limit: int | None = None
     """The rows of an ended batch that did not succeed and are asked for, the first `limit` of them.
 
     Where every row has a result, `status-index` names those that failed, and nothing else is read. Its answer counts
-    only if it names as many as the record: an index is consistent a moment later. Else all keys are read.
+    only if it names as many as the record: an index is consistent a moment later. Else all keys are read, and also for
+    who asks for rows without a result: some may be gone that the record counts.
     """
-    if (record.counts or {}) and record.counts_exact and not any(record.counts.get(status) for status in _ABSENT):
+    whole = bool(record.counts) and record.counts_exact and not any(record.counts.get(status) for status in _ABSENT)
+    if whole and not (wanted.statuses or frozenset()).intersection(_ABSENT):
         selection = Selection(counts=Counter(record.counts))
         found: Counter[str] = Counter()
         for number, status, attempts in _failed(app, record):

@@ -284,6 +284,8 @@ CASES: dict[str, Story] = {
     "prepare.prepare update_open": refused,
     "prepare._update_record update_open": small_batch,
     "prepare._update_record update": small_batch,
+    "prepare._update_record keep_stopped": small_batch,
+    "rerun.prepare keep_stopped": run_again,
     "manifest._write put_object": small_batch,
     "plans.save put_item": small_batch,
     "plans.save_chunk put_item": lost_chunk,
