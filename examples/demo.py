@@ -48,11 +48,11 @@ def main() -> None:
     say("1. 3,708 product reviews, each through the tool `sentiment`")
     reviews, mapping = "examples/product_reviews.csv", "examples/mappings/sentiment.yaml"
     first = str(RESULTS / "reviews.csv")
-    show("run", reviews, "--target", "sentiment", "--mapping", mapping, "-o", first, "--yes")
+    show("run", reviews, "--target", "sentiment", "--mapping", mapping, "-o", first, "--force", "--yes")
 
     say("2. The CSV again, from the results kept in DynamoDB: nothing is called a second time")
     again = RESULTS / "reviews-again.csv"
-    show("aggregate", "last", "-o", str(again))
+    show("aggregate", "last", "-o", str(again), "--force")
     head(again, 5)
     same = (CHECKOUT / first).read_bytes() == (CHECKOUT / again).read_bytes()
     print("the same, byte for byte" if same else "NOT the same as the first")  # noqa: T201
@@ -61,7 +61,7 @@ def main() -> None:
 
     say("3. A batch in which rows fail, each in its own way")
     mixed = ("examples/mixed_fates.csv", "--target", "echo", "--mapping", "examples/mappings/mixed_fates.yaml")
-    show("run", *mixed, "-o", str(RESULTS / "mixed.csv"), good=(1,))
+    show("run", *mixed, "-o", str(RESULTS / "mixed.csv"), "--force", good=(1,))
     say("Those rows, found through the status index")
     show("failed", "last")
 

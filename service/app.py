@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.store import ResultStore
 
 # Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
-_ATTEMPTS = 8
+_ATTEMPTS = 9  # requests for one call, the first one too
 _READ_SECONDS = 60
 _DYNAMODB_SECONDS = 10  # far below a function's own time-out, so that an answer that hangs is asked for again
 
@@ -41,7 +41,10 @@ class App:
     def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
         """A client with the product's retries and time-outs (seconds)."""
         config = Config(
-            retries={"mode": "standard", "max_attempts": attempts},
+            # total_max_attempts counts the first request too; max_attempts would not (botocore.config.Config).
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            # A NAT gateway forgets a connection that is silent for 350 s; an aggregation answers after up to 900.
+            tcp_keepalive=True,
             connect_timeout=5,
             read_timeout=read_timeout,
             # Items come here in wire form, and DynamoDB refuses what is none; PynamoDB makes its own clients so too.

@@ -14,7 +14,7 @@ from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
 from service.mapping import compile_input_mapping
-from service.models import batch_id, results_key, split_s3_uri
+from service.models import OPEN, batch_id, results_key, split_s3_uri
 from service.output_mapping import compile_output_mapping, with_conditions
 from service.pace import Pace
 from service.permissions import check_output, check_source, key_refused
@@ -34,6 +34,8 @@ SAMPLE = 1 << 20  # bytes looked at to detect encoding and delimiter
 LOOKED_THROUGH = 64 << 20  # bytes of a source that are read for further faults when the batch is refused anyway
 HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored with every row
 T = TypeVar("T")
+
+_NEWEST = 100  # batches that are looked at for another one with the same output
 
 
 class _Problems:
@@ -169,7 +171,22 @@ def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple
     if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):
         message = f"s3://{bucket}/{key} is the source itself, which the results would replace: give another key"
         raise BatchRefused([Problem("output_key", message)])
+    if parsed.output_key:
+        check_output_is_free(app, bucket, key, batch_id(parsed.target.name, execution_name))
     return bucket, key
+
+
+def check_output_is_free(app: App, bucket: str, key: str, own: str) -> None:
+    """Refuse an object that a batch which is open will write: whichever ended last would replace the other's results.
+
+    Of the newest batches only: one that began before them is seldom open still.
+    """
+    for other in app.records.newest(limit=_NEWEST):
+        if other.status in OPEN and (other.output_bucket, other.output_key) == (bucket, key) and other.batch_id != own:
+            message = (
+                f"s3://{bucket}/{key} is where batch {other.batch_id}, which is not over, writes: give another key"
+            )
+            raise BatchRefused([Problem("output_key", message)])
 
 
 def _find_source(app: App, parsed: BatchInput) -> SourceObject:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +25,20 @@ from service import (
     cli_ui,
     client,
     display,
+    saving,
+    stacks,
     standing,
 )
-from service.cli_common import Commands, common, examples, open_stack, said_of_source, source_options
+from service.cli_common import (
+    Commands,
+    common,
+    examples,
+    force_option,
+    may_replace,
+    open_stack,
+    said_of_source,
+    source_options,
+)
 from service.cli_complete import batch_argument, completion, target_option
 from service.errors import BatchProcessorError, BatchRefused, NotFound
 from service.models import OPEN
@@ -34,6 +47,7 @@ from service.table import TableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.table import BatchItem
 
 USAGE, COULD_NOT_RUN = 2, 3
 _LATER = ("mcp",)
@@ -75,6 +89,7 @@ for _command in (
 @source_options
 @click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl, .parquet, .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
+@force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @common
@@ -88,6 +103,7 @@ def run(  # noqa: PLR0913 - one argument per option
     delimiter: str | None,
     stack_name: str | None,
     *,
+    force: bool,
     raw_cells: bool,
     yes: bool,
     as_json: bool,
@@ -97,6 +113,9 @@ def run(  # noqa: PLR0913 - one argument per option
     path = None if csv.startswith("s3://") else cli_results.readable(csv)
     destination = output or cli_results.default_output(csv, given)
     given = client.as_named(given, destination)
+    cli_results.check_stdout(destination, as_json=as_json)
+    inputs = [csv, *([str(mapping)] if mapping else [])]
+    saving.check(destination, inputs=inputs, replaces=lambda file: may_replace(file, force=force))
     stack = open_stack(stack_name, start=True)
     given |= {"csv_s3_uri": csv if path is None else client.upload(stack, path), "target": target}
     given |= said_of_source(given, encoding, delimiter)
@@ -104,7 +123,7 @@ def run(  # noqa: PLR0913 - one argument per option
         given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}
     if raw_cells:
         given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}
-    if place := cli_results.s3_place(destination):
+    if place := saving.s3_place(destination):
         given |= {"output_bucket": place[0], "output_key": place[1]}
     if not (yes or as_json or limit) and sys.stdin.isatty() and sys.stderr.isatty():
         code = cli_check.offered(stack, given, destination)
@@ -130,23 +149,32 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
     if follow and batches.refreshed(stack.app, record).status in OPEN:
-        cli_results.followed(stack, record.batch_id, record.execution_arn)
+        with suppress(BatchRefused, client.CouldNotRun):  # why stands in the record, which is shown
+            cli_results.followed(stack, record.batch_id, record.execution_arn)
         record = client.find(stack, record.batch_id)
     known = standing.status_of(stack, record)
     if as_json:
         display.print_json(known)
     else:
         display.status(known, record.slowest or ())
-    return 0
+    return _code_of(record, known) if follow else 0
+
+
+def _code_of(record: BatchItem, known: Mapping[str, Any]) -> int:
+    """The exit code of a batch that has ended, as of the command that ran it."""
+    if record.row_count is None:
+        return USAGE if client.is_refused_order(record) else COULD_NOT_RUN
+    return 0 if client.succeeded(dict(known), cli_results.limit_of(record)) else 1
 
 
 @cli.command("batches", epilog=examples("batch-processor batches", "batch-processor batches --limit 100 --json"))
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option("--refused", is_flag=True, help="Orders that were refused, too: no row of them was run.")
 @common
-def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
+def list_batches(limit: int, stack_name: str | None, *, refused: bool, as_json: bool) -> int:
     """List batches, the newest first."""
     stack = open_stack(stack_name)
-    entries = (standing.listed(record) for record in islice(stack.app.records.newest(), limit))
+    entries = (standing.listed(record) for record in islice(client.batches_of(stack, refused=refused), limit))
     display.entries(entries, display.batch_table, as_json=as_json)
     return 0
 
@@ -160,13 +188,18 @@ def list_batches(limit: int, stack_name: str | None, *, as_json: bool) -> int:
 )
 @batch_argument()
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
-def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool) -> int:
+def aggregate(  # noqa: PLR0913 - one argument per option
+    batch: str, output: str | None, stack_name: str | None, *, force: bool, raw_cells: bool, as_json: bool
+) -> int:
     """Make the CSV of a batch again from its stored results."""
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    return cli_results.csv_again(stack, record, output, raw_cells=raw_cells, as_json=as_json)
+    destination = output or cli_results.own_output(record)
+    cli_results.checked(stack, destination, record, force=force, as_json=as_json)
+    return cli_results.csv_again(stack, record, destination, raw_cells=raw_cells, as_json=as_json)
 
 
 @cli.command(
@@ -179,16 +212,25 @@ def aggregate(batch: str, output: str | None, stack_name: str | None, *, raw_cel
 @batch_argument()
 @click.option("--mapping", required=True, type=click.Path(path_type=Path), help="YAML or JSON: output_mapping, csv.")
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
 def remap_batch(  # noqa: PLR0913 - one argument per option
-    batch: str, mapping: Path, output: str | None, stack_name: str | None, *, raw_cells: bool, as_json: bool
+    batch: str,
+    mapping: Path,
+    output: str | None,
+    stack_name: str | None,
+    *,
+    force: bool,
+    raw_cells: bool,
+    as_json: bool,
 ) -> int:
     """Extract the fields of a batch again from its stored outputs, calling no target, and make its CSV."""
     given = client.read_mapping(mapping)
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
-    cli_results.s3_place(output or "")  # refused before anything is written
+    destination = output or cli_results.own_output(record)
+    cli_results.checked(stack, destination, record, force=force, as_json=as_json)
     from service import remap  # noqa: PLC0415 - brings pydantic
 
     order = remap.check(stack.app, record, given)
@@ -200,7 +242,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
         display.tell("Not complete: some results have new fields, others their old ones. The same command finishes it.")
         raise
     _tell_fates(tally.counts, tally.row_ids)
-    code = cli_results.csv_again(stack, order.record, output, raw_cells=raw_cells, as_json=as_json)
+    code = cli_results.csv_again(stack, order.record, destination, raw_cells=raw_cells, as_json=as_json)
     return code or int(tally.counts[remap.Fate.OVERTAKEN] > 0)
 
 
@@ -234,6 +276,8 @@ def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
 
 
 def _exit_code(error: Exception) -> int:
+    if isinstance(error, stacks.NoStack):
+        return COULD_NOT_RUN
     if isinstance(error, (BatchRefused, NotFound, batches.BatchRunning, batches.BatchExpired)):
         return USAGE
     return COULD_NOT_RUN
@@ -248,6 +292,12 @@ def main() -> None:
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(cli_results.INTERRUPTED)
+    except (BrokenPipeError, SystemExit) as ended:
+        # Whoever reads has seen enough, as `| head` does. click makes a SystemExit of it (its core.py, `Command.main`).
+        if not isinstance(ended.__context__ if isinstance(ended, SystemExit) else ended, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except (BatchProcessorError, BotoCoreError, ClientError, TableError) as error:
         _complain(error)
         sys.exit(_exit_code(error))

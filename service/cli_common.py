@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from service.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 
 class Commands(click.Group):
@@ -74,3 +76,13 @@ def open_stack(name: str | None, *, start: bool = False) -> stacks.Stack:
         stack = stacks.embedded(local)
     display.stderr().print(f"[dim]{escape(stack.label)}[/]")
     return stack
+
+
+force_option = click.option("--force", is_flag=True, help="Replace a file that is there.")
+
+
+def may_replace(path: Path, *, force: bool) -> bool:
+    """Whether a file may be replaced: with --force, or when somebody at a terminal says so; aborts when not."""
+    if force or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return force
+    return click.confirm(f"{path} exists. Replace it?", abort=True, err=True)

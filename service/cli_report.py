@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import client, display, stacks, standing
+from service import client, display, saving, stacks, standing
 from service.cli_common import common, examples, open_stack
 from service.cli_complete import batch_argument
 from service.errors import BatchRefused, Problem
@@ -69,13 +68,9 @@ def _write(path: Path, made: dict[str, Any], found: Findings, stack_name: str | 
     from service.report_page import page  # noqa: PLC0415 - brings the plotting library
 
     text = page(made, found, stack_name).encode(errors="replace")
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(text)
-        part.replace(path)
+        saving.write(path, [text])
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise BatchRefused([Problem("-o", f"{path}: {error.strerror or error}")]) from error
     display.tell(f"{path}: {display.rows_text(found.rows)}, {-(-len(text) // 1000):,} KB")

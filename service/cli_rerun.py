@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import batches, cli_results, client, display
-from service.cli_common import common, examples, open_stack
+from service import batches, cli_results, client, display, saving
+from service.cli_common import common, examples, force_option, open_stack
 from service.cli_complete import batch_argument
 from service.cost import money
 from service.models import FAILURES, RowStatus
@@ -37,6 +37,7 @@ _STATUSES = [status.value for status in (*FAILURES, RowStatus.NOT_RUN, RowStatus
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: what is to be different this time.")
 @click.option("--stored-input", is_flag=True, help="Run the rows as they are stored: the source was replaced.")
 @click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows and what they cost, and run none.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
@@ -50,6 +51,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     stack_name: str | None,
     *,
     stored_input: bool,
+    force: bool,
     raw_cells: bool,
     dry_run: bool,
     yes: bool,
@@ -57,7 +59,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
 ) -> int:
     """Run the rows of a batch that did not succeed again: same batch, same row ids, one CSV with everything."""
     given = client.read_mapping(mapping) if mapping else {}
-    place = cli_results.s3_place(output or "")
+    place = saving.s3_place(output or "")
     stack = open_stack(stack_name)
     record = batches.refreshed(stack.app, client.find(stack, batch))
     from service import rerun as reruns  # noqa: PLC0415 - brings pydantic
@@ -68,11 +70,12 @@ def rerun(  # noqa: PLR0913 - one argument per option
     if dry_run or not selection.count:
         _tell(record.batch_id, selection, usd, as_json=as_json)
         return 0
+    destination = output or cli_results.own_output(record)
+    cli_results.checked(stack, destination, record, force=force, as_json=as_json)
     if not as_json:
         _tell(record.batch_id, selection, usd, as_json=False)
     if selection.count > ASKED_ABOVE and not (yes or as_json) and sys.stdin.isatty() and sys.stderr.isatty():
         click.confirm(f"Run {display.rows_text(selection.count)} again?", abort=True, err=True)
-    destination = output or cli_results.own_output(record)
     given = client.as_named(given, destination) if output else given
     if raw_cells:
         given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}

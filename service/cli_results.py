@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from service import client, display, files, spending
+from service import client, display, files, saving, spending
+from service.cli_common import may_replace
 from service.columns import SUFFIXES, file_name, format_of
 from service.cost import money
 from service.errors import BatchRefused, Problem
@@ -38,16 +39,6 @@ def default_output(csv: str, given: Mapping[str, Any]) -> str:
     return name if csv.startswith("s3://") else str(Path(csv).with_name(name))
 
 
-def s3_place(destination: str) -> tuple[str, str] | None:
-    """Bucket and key of a destination in S3, None of a local one; raises BatchRefused."""
-    if not destination.startswith("s3://"):
-        return None
-    place = split_s3_uri(destination)
-    if place is None:
-        raise BatchRefused([Problem("-o", f"{destination!r} is not of the form s3://bucket/key")])
-    return place
-
-
 def followed(stack: stacks.Stack, batch_id: str, execution_arn: str) -> dict[str, Any]:
     """The result; a Ctrl-C leaves the batch running and says how to look at it again."""
     try:
@@ -61,13 +52,40 @@ def followed(stack: stacks.Stack, batch_id: str, execution_arn: str) -> dict[str
         raise SystemExit(INTERRUPTED) from None
 
 
-def download(stack: stacks.Stack, result: dict[str, Any], path: Path) -> str:
-    """Fetches what a batch made, all its files where it is several; returns their paths."""
+def checked(stack: stacks.Stack, destination: str, record: Any, *, force: bool, as_json: bool) -> None:
+    """Refuse a destination before anything is done for a batch that is there; its own earlier CSV is replaced."""
+    check_stdout(destination, as_json=as_json)
+
+    def replaces(path: Path) -> bool:
+        own = bool(record.csv_location) and saving.is_copy(stack.app.s3, record.csv_location, path)
+        return own or may_replace(path, force=force)
+
+    saving.check(destination, inputs=[(record.source or {}).get("uri") or ""], replaces=replaces)
+
+
+def check_stdout(destination: str, *, as_json: bool) -> None:
+    """Refuse two documents on stdout; with the results there, everything else that is said goes to stderr."""
+    if destination != saving.STDOUT:
+        return
+    if as_json:
+        raise BatchRefused([Problem("-o", "- writes the results to stdout, and so does --json: give one of them")])
+    display.answer_on_stderr()
+
+
+def download(stack: stacks.Stack, result: dict[str, Any], destination: str) -> str | None:
+    """Fetches what a batch made, all its files where it is several; returns their paths. Raises NotSaved."""
     bucket, first = split_s3_uri(result["csv_location"]) or ("", "")
-    paths = []
-    for number, key in enumerate(files.keys_of(stack.app.s3, bucket, first), 1):
+    keys = files.keys_of(stack.app.s3, bucket, first)
+    if destination == saving.STDOUT:
+        if len(keys) > 1:
+            message = f"the results are {len(keys)} files, which stdout cannot take: batch-processor aggregate "
+            raise saving.NotSaved(f"{message}'{result['batch_id']}' -o FILE")
+        saving.to_stdout(stack.app.s3, result["csv_location"])
+        return None
+    path, paths = Path(destination), []
+    for number, key in enumerate(keys, 1):
         paths.append(path.with_name(file_name(path.name, number)))
-        client.download(stack, f"s3://{bucket}/{key}", paths[-1])
+        saving.fetch(stack.app.s3, f"s3://{bucket}/{key}", paths[-1], result["batch_id"])
     return ", ".join(map(str, paths))
 
 
@@ -91,22 +109,21 @@ def finish(
     """Fetches the CSV of a batch that has just ended, if it has one, and shows the result; `ran`: rows run again."""
     saved = None
     if result["csv_location"]:
-        saved = destination if s3_place(destination) else download(stack, result, Path(destination))
+        saved = destination if saving.s3_place(destination) else download(stack, result, destination)
     report(result, saved, as_json=as_json, ran=ran)
     if not as_json and (cost := spending.so_far(stack.app, stack.app.records.get(result["batch_id"]))) is not None:
         beside = "" if cost.target_usd is not None else ", beside the target's own"
         display.stdout().print(f"[dim]Cost:[/] about {money(cost.total_usd)}{beside}")
 
 
-def csv_again(stack: stacks.Stack, record: Any, output: str | None, *, raw_cells: bool, as_json: bool) -> int:
+def csv_again(stack: stacks.Stack, record: Any, destination: str, *, raw_cells: bool, as_json: bool) -> int:
     """Makes the CSV of a batch again and fetches it; returns the exit code."""
-    destination = output or own_output(record)
-    place = s3_place(destination)
+    place = saving.s3_place(destination)
     csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
     csv["format"] = format_of(destination) or (record.csv or {}).get("format")
     own = (stack.app.settings.data_bucket, client.key_for(record.batch_id, destination))
     result = client.aggregate(stack, record.batch_id, place or own, csv)
-    saved = destination if place else download(stack, result, Path(destination))
+    saved = destination if place else download(stack, result, destination)
     report(result, saved, as_json=as_json)
     return 0 if client.succeeded(result, limit_of(record)) else 1
 

@@ -15,13 +15,13 @@ from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
 from service.executions import execution_arn
 from service.failures import json_object
-from service.models import BatchStatus, parse_iso, results_key, split_s3_uri, target_name
+from service.models import BatchStatus, parse_iso, results_key, target_name
 from service.older_input import Renamed
 from service.queries import plain
 from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from service.stacks import Stack
@@ -163,11 +163,22 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
     raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
 
 
+def is_refused_order(record: BatchItem) -> bool:
+    """Whether a record is of an order that PrepareBatch refused: no row of it was run."""
+    refused = record.error is not None and plain(record.error).get("type") == BatchRefused.__name__
+    return record.row_count is None and record.status == BatchStatus.FAILED and refused
+
+
+def batches_of(stack: Stack, *, refused: bool = False) -> Iterator[BatchItem]:
+    """Yield the records of batches, the newest first; those of refused orders only where they are asked for."""
+    return (record for record in stack.app.records.newest() if refused or not is_refused_order(record))
+
+
 def find(stack: Stack, given: str) -> BatchItem:
     """The record of a full id, a unique prefix (of the id or of its execution's name) or `last`; raises NotFound."""
     records = stack.app.records
     if given == "last":
-        newest = next(iter(records.newest(limit=1)), None)
+        newest = next(batches_of(stack), None)
         if newest is None:
             raise NotFound("there is no batch yet: `batch-processor run CSV --target NAME` starts one")
         return newest
@@ -202,15 +213,6 @@ def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[
         if "continuation" not in result:
             return result
         event["aggregation"] = {"result": result}
-
-
-def download(stack: Stack, uri: str, path: Path) -> None:
-    """An object of S3 as a local file, whole or not at all."""
-    bucket, key = split_s3_uri(uri) or ("", "")
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stack.app.s3.download_file(bucket, key, str(part))
-    part.replace(path)
 
 
 def moment(text: str) -> datetime:

@@ -29,14 +29,23 @@ _CAUSE = 40  # characters that a result has at least beside its input, where the
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed: a target's text moves no cursor
 
 
+_answers = {"stderr": False}
+
+
+def answer_on_stderr() -> None:
+    """Have answers go to stderr from now on: stdout takes the results themselves."""
+    _answers["stderr"] = True
+
+
 def stdout() -> Console:
     """The console of answers."""
-    return Console(highlight=False, emoji=False, soft_wrap=True)
+    return Console(stderr=_answers["stderr"], highlight=False, emoji=False, soft_wrap=True)
 
 
 def _table_console() -> Console:
     """As wide as the terminal, or as a file has room for."""
-    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(stderr=_answers["stderr"], highlight=False, emoji=False, width=width)
 
 
 def _print_table(table: Table) -> None:

@@ -28,6 +28,10 @@ _OUTPUTS = (
 )
 
 
+class NoStack(NotFound):
+    """There is no stack to speak to, or it does not run."""
+
+
 @dataclass(frozen=True)
 class Stack:
     """A deployed application and how to reach it; `label` says which on stderr."""
@@ -39,21 +43,21 @@ class Stack:
 
 
 def on_aws(name: str) -> Stack:
-    """The stack of that name in the account and region of the AWS credentials; raises NotFound."""
+    """The stack of that name in the account and region of the AWS credentials; raises NoStack."""
     session = boto3.Session()
     try:
         client = session.client("cloudformation")
         (found,) = client.describe_stacks(StackName=name)["Stacks"]
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise NotFound(f"stack {name!r} could not be looked up in AWS: {error}") from error
+        raise NoStack(f"stack {name!r} could not be looked up in AWS: {error}") from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
     return _stack(App(_settings(outputs, name), session), outputs, f"stack {name} in {session.region_name}")
 
 
 def embedded(local: Embedded) -> Stack:
-    """The embedded stack, which must be running; raises NotFound."""
+    """The embedded stack, which must be running; raises NoStack."""
     if not local.running() or not local.state().get("deployed"):
-        raise NotFound("the embedded stack is not running: `batch-processor local start`, or name one with --stack")
+        raise NoStack("the embedded stack is not running: `batch-processor local start`, or name one with --stack")
     outputs = local.outputs(STACK)
     app = App(_settings(outputs, STACK), local.session(), endpoint_url=local.endpoint)
     return _stack(app, outputs, f"embedded stack ({local.endpoint.removeprefix('http://')})")
@@ -77,7 +81,7 @@ def local_stack() -> Embedded:
 def _settings(outputs: Mapping[str, str], name: str) -> Settings:
     missing = [key for key in _OUTPUTS if key not in outputs]
     if missing:
-        raise NotFound(f"stack {name!r} is not a batch processor: it has no output {', '.join(missing)}")
+        raise NoStack(f"stack {name!r} is not a batch processor: it has no output {', '.join(missing)}")
     return Settings(
         results_table=outputs["ResultsTable"],
         batches_table=outputs["BatchesTable"],

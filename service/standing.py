@@ -7,7 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from service import batches, spending
-from service.models import FAILURES, OPEN, BatchStatus
+from service.models import FAILURES, OPEN, BatchStatus, RowStatus
+from service.progress import with_result
 from service.queries import plain
 from service.tally import Tally
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from service.stacks import Stack
     from service.table import BatchItem
 
+_COUNTED = 100_000  # rows of a batch whose results are counted for `status`
 _LOOKED_AT = 500  # failures by which causes are told while a batch is under way
 
 
@@ -29,7 +31,7 @@ def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
 def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Cost | None]:
     """The same, and its cost by parts: both are sums of the batch's chunk records."""
     record = batches.refreshed(stack.app, record)
-    progress = batches.progress(stack.app, record)
+    progress = _as_stored(stack, record, batches.progress(stack.app, record))
     status = BatchStatus.EXPIRED.value if batches.expired(record) else record.status
     errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors or []
     if record.error is not None and not errors:
@@ -58,6 +60,21 @@ def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Co
         "next": _next(record, status),
     }
     return known, cost
+
+
+def _as_stored(stack: Stack, record: BatchItem, progress: dict[str, Any]) -> dict[str, Any]:
+    """Progress with what is stored counted, of a batch that was ended from outside: chunks that it cut off wrote none.
+
+    Counting reads the results, which of a great batch takes too long.
+    """
+    total = int(record.row_count or 0)
+    if progress["counts_exact"] or record.status in OPEN or batches.expired(record) or total > _COUNTED:
+        return progress
+    counts = {**progress["counts"], **stack.app.queries.count(record.batch_id)}
+    done = with_result(counts)
+    missing = min(counts[RowStatus.MISSING], total - done)
+    counts |= {RowStatus.MISSING.value: missing, RowStatus.NOT_RUN.value: total - done - missing}
+    return {**progress, "counts": counts, "rows_done": done, "counts_exact": True}
 
 
 def _next(record: BatchItem, status: str) -> list[str]:

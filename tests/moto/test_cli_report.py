@@ -136,7 +136,8 @@ def test_a_batch_that_was_refused_has_a_page_that_says_why(
 ) -> None:
     error = {"type": "BatchRefused", "message": "output_mapping: no such method"}
     record(app, status="FAILED", row_count=None, counts=None, plan_hash=None, error=error)
-    code, _, err = command("last")
+    assert command("last")[0] == 2, "a refused order is no batch"
+    code, _, err = command(BATCH)
     assert (code, "0 rows" in err) == (0, True)
     assert "output_mapping: no such method" in Path("report.html").read_text()
 

@@ -1,0 +1,118 @@
+"""Which batches the commands mean, and the exit codes with which they end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from made import make_tool, prepared, rows_csv, stored
+
+from service import batches, cli, stacks
+from service.models import Result, RowStatus, row_id
+from service.table import BatchItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.app import App
+
+REFUSED, FAULTY, RAN = "echo#20261122T120000-aaaaaa", "echo#20261122T110000-bbbbbb", "echo#20261122T100000-cccccc"
+
+
+def record(app: App, batch_id: str, **values: Any) -> None:
+    began = f"2026-11-22T{batch_id[14:16]}:00:00.000Z"
+    app.records.create(
+        BatchItem(batch_id, prepared_at=began, started_at=began, execution_arn="arn", run=1, status="FAILED", **values)
+    )
+
+
+@pytest.fixture
+def command(
+    app: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setattr(cli, "open_stack", lambda *_, **__: stacks.Stack(app, "test", "machine", "aggregator"))
+    record(app, RAN, row_count=2, counts={"SUCCESS": 1, "FAILED": 1}, counts_exact=True)
+    record(app, FAULTY, error={"type": "SourceFault", "message": "a closing quote is missing"})
+    record(app, REFUSED, error={"type": "BatchRefused", "message": "target: no such target"})
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["batch-processor", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def test_an_order_that_was_refused_is_no_batch(command: Callable[..., tuple[int, str, str]]) -> None:
+    _, out, _ = command("status", "last", "--json")
+    assert json.loads(out)["batch_id"] == FAULTY
+    ids = [json.loads(line)["batch_id"] for line in command("batches", "--json")[1].splitlines()]
+    assert ids == [FAULTY, RAN]
+    ids = [json.loads(line)["batch_id"] for line in command("batches", "--refused", "--json")[1].splitlines()]
+    assert ids == [REFUSED, FAULTY, RAN]
+    assert json.loads(command("status", REFUSED, "--json")[1])["errors"][0]["message"] == "target: no such target"
+
+
+@pytest.mark.parametrize(("batch", "code"), [(RAN, 1), (FAULTY, 3), (REFUSED, 2)])
+def test_status_that_follows_ends_as_the_batch_did(
+    command: Callable[..., tuple[int, str, str]], batch: str, code: int
+) -> None:
+    assert command("status", batch, "--follow")[0] == code
+    assert command("status", batch)[0] == 0
+
+
+def test_a_stack_that_does_not_run_is_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BATCH_PROCESSOR_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BATCH_PROCESSOR_STACK", raising=False)
+    monkeypatch.setattr(sys, "argv", ["batch-processor", "batches"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure() -> None:
+    program = str(Path(sys.executable).with_name("batch-processor"))
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; '{program}' completion bash | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
+    """Its chunks wrote no record of themselves."""
+    make_tool(app)
+    batch = prepared(app, rows_csv(5))
+    for number, status in ((1, RowStatus.SUCCESS), (2, RowStatus.FAILED)):
+        app.store.put(Result(batch["batch_id"], row_id(number), status, {}, ttl=2**33))
+    assert stored(app, batch["batch_id"])
+    batches.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
+    from service import standing  # noqa: PLC0415
+
+    known = standing.status_of(stacks.Stack(app, "test", "machine", "aggregator"), app.records.get(batch["batch_id"]))
+    assert known["counts_exact"]
+    assert {name: count for name, count in known["counts"].items() if count} == {
+        "SUCCESS": 1,
+        "FAILED": 1,
+        "NOT_RUN": 3,
+    }
+    assert known["rows_done"] == 2
+
+
+def test_two_open_batches_do_not_write_to_one_object(app: App) -> None:
+    make_tool(app)
+    first = prepared(app, rows_csv(2), name="run-1", output_key="results/mine.csv")
+    with pytest.raises(Exception, match="is where batch echo#run-1, which is not over, writes"):
+        prepared(app, rows_csv(2), name="run-2", output_key="results/mine.csv")
+    prepared(app, rows_csv(2), name="run-3", output_key="results/other.csv")
+    batches.close_record(app, app.records.get(first["batch_id"]), "ABORTED", None)
+    assert prepared(app, rows_csv(2), name="run-4", output_key="results/mine.csv")
