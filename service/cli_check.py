@@ -105,11 +105,32 @@ def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: b
         "fields": result["fields"],
         "rows": rows,
         "projected": {"seconds": round(took, 1), "usd": round(cost.total_usd, 6), "formula": cost.explain()},
+        "warnings": _warnings(stack, at_once),
         "next": [f"batch-processor rerun '{name}'"] if total > len(rows) else [f"batch-processor results '{name}'"],
     }
     if not as_json:
         _tell(told, each, at_once, cost)
     return told
+
+
+def _warnings(stack: Stack, at_once: int) -> list[str]:
+    """What stands in the way of so many rows at once; nothing where the account's limits may not be read.
+
+    Functions without a concurrency of their own share UnreservedConcurrentExecutions (Lambda API, GetAccountSettings):
+    a row in flight takes one for its tool, and one for a moment where its result is stored.
+    """
+    try:
+        limit = stack.app.lambda_client.get_account_settings()["AccountLimit"].get("UnreservedConcurrentExecutions")
+    except (BotoCoreError, ClientError):
+        return []
+    if limit is None or at_once <= limit:
+        return []
+    message = (
+        f"max_concurrency is {at_once:,}, and the account runs {limit:,} functions at once beside those with a concurrency "
+        "of their own: calls will be throttled. Lower it, ask AWS for more, or reserve some for storing results "
+        "(WriterConcurrency)"
+    )
+    return [message]
 
 
 def _first_input(plan: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
@@ -166,6 +187,8 @@ def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
     console.print(f"and cost about [bold]{money(cost.total_usd)}[/] on AWS:")
     for line in cost.explain():
         console.print(f"  [dim]{line}[/]")
+    for warning in told["warnings"]:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
     for command in told["next"]:
         label = "the other rows" if total > count else "the rows"
         console.print(f"[dim]{label}:[/] {command}")

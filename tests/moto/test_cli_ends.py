@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import make_tool, prepared, rows_csv, stored
 
-from service import batches, cli, stacks
+from service import batches, cli, cli_check, stacks
 from service.models import Result, RowStatus, row_id
 from service.table import BatchItem
 
@@ -116,3 +116,14 @@ def test_two_open_batches_do_not_write_to_one_object(app: App) -> None:
     prepared(app, rows_csv(2), name="run-3", output_key="results/other.csv")
     batches.close_record(app, app.records.get(first["batch_id"]), "ABORTED", None)
     assert prepared(app, rows_csv(2), name="run-4", output_key="results/mine.csv")
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(9, True), (10, False), (None, False)])
+def test_check_warns_of_more_rows_at_once_than_the_account_has_functions(
+    app: App, monkeypatch: pytest.MonkeyPatch, limit: int | None, *, warned: bool
+) -> None:
+    settings = {"AccountLimit": {} if limit is None else {"UnreservedConcurrentExecutions": limit}}
+    monkeypatch.setattr(app.lambda_client, "get_account_settings", lambda: settings)
+    stack = stacks.Stack(app, "test", "machine", "aggregator")
+    said = cli_check._warnings(stack, 10)
+    assert [("max_concurrency is 10" in line, "WriterConcurrency" in line) for line in said] == [(True, True)] * warned

@@ -272,3 +272,13 @@ def test_a_models_request_is_the_apps(app: App) -> None:
     BatchItem("echo#1", "plan#1", plan=b"\x00\xff").save()
     assert [body["TableName"] for body in wire.bodies()] == [app.settings.batches_table] * 2
     assert wire.bodies()[1]["Item"]["plan"] == {"B": "AP8="}
+
+
+def test_a_call_that_is_not_to_be_repeated_is_sent_once(app: App, slept: list[float]) -> None:
+    """An aggregation that takes longer than its answer is waited for would run twice."""
+    client = app.client("lambda", read_timeout=910, attempts=1)
+    wire = Wire(client, ReadTimeoutError(endpoint_url=URL))
+    with pytest.raises(ReadTimeoutError):
+        client.invoke(FunctionName="aggregator", Payload=b"{}")
+    assert (len(wire.sent), slept) == (1, [])
+    assert client.meta.config.tcp_keepalive
