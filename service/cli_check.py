@@ -127,8 +127,8 @@ def _warnings(stack: Stack, at_once: int) -> list[str]:
         return []
     message = (
         f"max_concurrency is {at_once:,}, and the account runs {limit:,} functions at once beside those with a "
-        "concurrency of their own: calls will be throttled. Lower it, ask AWS for more, or reserve some for storing results "
-        "(WriterConcurrency)"
+        "concurrency of their own: calls will be throttled. Lower it, ask AWS for more, or reserve some for storing "
+        "results (WriterConcurrency)"
     )
     return [message]
 

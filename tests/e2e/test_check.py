@@ -116,8 +116,9 @@ def test_nobody_is_asked_without_a_terminal_or_with_yes(deployed: Any) -> None:
     deployed.write(
         "stop.json", json.dumps({"execution_config": {"max_failures": 0, "retry_policy": {"max_attempts": 1}}})
     )
-    done = deployed.command("run", source, "--target", PROBE_ARN, "--mapping", "stop.json")
+    asked = ["run", source, "--target", PROBE_ARN, "--mapping", "stop.json"]
+    done = deployed.command(*asked)
     assert "Run 10 of them" not in done.stderr
-    code, shown = at_a_terminal(deployed, ["run", source, "--target", PROBE_ARN, "--mapping", "stop.json", "--yes"], [])
+    code, shown = at_a_terminal(deployed, [*asked, "--yes", "--force"], [])
     assert code in (0, 1)
     assert "Run 10 of them" not in shown

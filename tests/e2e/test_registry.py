@@ -72,7 +72,7 @@ def test_a_batch_uses_a_schema_that_was_just_registered(deployed: Any, echo: dic
 def test_a_schema_from_what_a_batch_was_mapped_with(deployed: Any, echo: dict[str, Any]) -> None:
     registered = deployed.json("schema", "register", str(CHECKOUT / "examples/mappings/echo.yaml"), "--target", "echo")
     assert registered["version"] > echo["version"]
-    assert deployed.json("schema", "show", "echo")["extraction_methods"][0]["paths"] == {"echo": "echo"}
+    assert deployed.json("schema", "show", "echo")["extraction_methods"][0]["field_mappings"] == {"echo": "echo"}
 
 
 def test_deploying_again_leaves_what_was_registered(deployed: Any, echo: dict[str, Any]) -> None:

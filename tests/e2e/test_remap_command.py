@@ -95,8 +95,8 @@ def test_what_cannot_be_remapped_is_wrong_use(deployed: Any) -> None:
     good = mapping(deployed, "good.json", {"id": "echo.id"})
     nowhere = deployed.command("remap", "echo#nowhere", "--mapping", good)
     assert (nowhere.returncode, nowhere.stdout) == (2, "")
-    deployed.write("one.csv", "id\n1\n")
-    batch = deployed.json("run", "one.csv", "--target", "echo")["batch_id"]
+    deployed.write("single.csv", "id\n1\n")
+    batch = deployed.json("run", "single.csv", "--target", "echo")["batch_id"]
     faulty = mapping(deployed, "faulty.json", {"id": "echo.id ||"}, input_mapping={"id": "other"})
     refused = deployed.command("remap", batch, "--mapping", faulty)
     assert (refused.returncode, refused.stdout) == (2, "")

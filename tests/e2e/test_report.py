@@ -34,7 +34,10 @@ def test_a_page_of_a_batch_in_which_rows_fail(deployed: Any) -> None:
     assert {(group["error"], group["message"], group["count"]) for group in told["errors"]} == causes
     for group in told["errors"]:
         assert all(row["input_data"]["id"] == str(row["row_number"]) for row in group["examples"])
-    assert told["mapping"]["output_mapping"]["extraction_methods"][0]["paths"] == {"id": "echo.id", "text": "echo.text"}
+    assert told["mapping"]["output_mapping"]["extraction_methods"][0]["field_mappings"] == {
+        "id": "echo.id",
+        "text": "echo.text",
+    }
     times = [
         row["execution_time_ms"] for row in deployed.rows("results", batch) if row["execution_time_ms"] is not None
     ]
