@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.local import Embedded
 
 COMMAND = str(Path(sys.executable).with_name("batch-processor"))
+WRITING = ("run", "rerun", "aggregate", "remap")
 PROBE_ARN = "arn:aws:lambda:us-east-1:000000000000:function:tool-probe"
 
 
@@ -32,9 +33,10 @@ class Deployed:
     def stack(self) -> stacks.Stack:
         return stacks.embedded(self.embedded)
 
-    def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, cwd: Path | None = None, force: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command; with `force` it replaces what earlier tests left in the folder."""
         return subprocess.run(
-            [COMMAND, *words],
+            [COMMAND, *words, *(["--force"] if force and words[0] in WRITING and "--force" not in words else [])],
             env=self.environment,
             cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,

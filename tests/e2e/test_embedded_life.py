@@ -69,7 +69,7 @@ def ran(alive: Any) -> str:
     alive.write("two.csv", "id,text\n1,a\n2,b\n")
     mapping = {"output_mapping": {"extraction_methods": [{"method": "direct", "paths": {"t": "echo.text"}}]}}
     alive.write("two.json", json.dumps(mapping))
-    result = alive.json("run", "two.csv", "--target", "echo", "--mapping", "two.json", "--force")
+    result = alive.json("run", "two.csv", "--target", "echo", "--mapping", "two.json")
     assert result["status"] == "SUCCEEDED"
     return str(result["batch_id"])
 

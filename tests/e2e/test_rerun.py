@@ -36,7 +36,7 @@ def batch_of(deployed: Any, probe: str, rows: str, *options: str, code: int = 1,
     deployed.write(f"{probe}.csv", f"id,probe,fails\n{table}")
     mapping = {"execution_config": {**ONCE["execution_config"], **config}}
     deployed.write(f"{probe}.json", json.dumps(mapping))
-    asked = ("run", f"{probe}.csv", "--target", PROBE_ARN, "--mapping", f"{probe}.json", "--json", "--force", *options)
+    asked = ("run", f"{probe}.csv", "--target", PROBE_ARN, "--mapping", f"{probe}.json", "--json", *options)
     done = deployed.command(*asked)
     assert done.returncode == code, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -65,10 +65,10 @@ def test_only_what_failed_is_run_again_and_one_csv_has_everything(deployed: Any)
     rows = {row["row_number"]: row for row in deployed.rows("results", batch)}
     assert {number: row["attempts"] for number, row in rows.items()} == {1: 1, 2: 2, 3: 1, 4: 2, 5: 2, 6: 1}
 
-    done = deployed.command("rerun", batch, "--json")
+    done = deployed.command("rerun", batch, "--json", force=False)
     assert done.returncode == 2, "the CSV of the first run is not the batch's last one: it is not replaced unasked"
     assert "again-results.csv exists: --force replaces it" in done.stderr
-    done = deployed.command("rerun", batch, "--force", "--json")
+    done = deployed.command("rerun", batch, "--json")
     assert done.returncode == 0, done.stderr
     assert present(json.loads(done.stdout)["counts"]) == {"SUCCESS": 6}
     known = deployed.json("status", batch)
