@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from service import embedded_store
+from service import embedded_queries, embedded_store
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -151,6 +151,7 @@ def main() -> None:
     embedded_store.own(root, port)
     threading.stack_size(512 * 1024)  # a thread for each row in flight
     patch()
+    _patch_conditions()
     _patch_serving(_saver(root, port))
     from ministack.app import main as serve  # noqa: PLC0415
 
@@ -163,6 +164,24 @@ def main() -> None:
     except BaseException:  # noqa: BLE001 - whatever it was, it is printed and the process ends with 1
         traceback.print_exc()
     _end(code if isinstance(code, int) else int(code is not None))
+
+
+def _patch_conditions() -> None:
+    """A Query parses its condition once, not for every item of the partition.
+
+    It is not in `patch`: the import of the module starts a thread.
+    """
+    from ministack.services import dynamodb  # noqa: PLC0415
+
+    evaluate, evaluator = dynamodb._evaluate_condition, dynamodb._ExprEval  # noqa: SLF001
+    for found, parameters in (
+        (evaluate, ["expr", "item", "attr_values", "attr_names", "slot"]),
+        (evaluator, ["tokens", "item", "attr_values", "attr_names"]),
+    ):
+        if list(inspect.signature(found).parameters) != parameters:
+            raise PatchMisfitError(f"ministack's {found.__name__} does not take {parameters}: pin ministack=={_PINNED}")
+    known = embedded_queries.Conditions(evaluate, dynamodb._tokenize, evaluator)  # noqa: SLF001
+    dynamodb._evaluate_condition = known.evaluate  # noqa: SLF001
 
 
 def _saver(root: Path, port: int) -> embedded_store.Saver:

@@ -57,7 +57,8 @@ class View:
     address: str
 
     def screen(self, *, width: int, dark: bool) -> None:
-        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+        height = 844 if width < 600 else 1_600  # all that is pressed: the driver does not scroll an emulated screen
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme, "media": ""})
@@ -129,7 +130,8 @@ def begun(app: App, rows: int) -> BatchItem:
 
 
 def close(app: App, record: BatchItem) -> None:
-    batches.aggregate(app, {"batch": {"batch_id": record.batch_id}}, lambda: 900_000)
+    run = len(app.records.get(record.batch_id).runs or [1])
+    batches.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
 
 
 def count(app: App, record: BatchItem, **counts: int) -> None:
