@@ -19,7 +19,7 @@ from service.models import RowStatus, row_id
 from service.records import BatchTaken
 from service.registry import RegisteredTarget
 from service.remap import Fate
-from service.store import extracted, to_item, with_extracted
+from service.store import extracted, extracts_the_same, to_item, with_extracted
 from service.table import BatchItem
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Put:
         better = self.result.status == SUCCESS or int(item["run"]["N"]) < self.result.run
         if item["status"]["S"] != SUCCESS and better:
             return mine, (self.result.status, True)
-        return item, (item["status"]["S"], False)
+        own = all(item.get(name) == mine.get(name) for name in ("timestamp", "run", "attempts", "status"))
+        return item, (item["status"]["S"], own)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Remapped:
         """What is there after it, and its answer, by the rules."""
         if item == self.read and int(item["ttl"]["N"]) >= NOW:
             return with_extracted(item, self.fresh), None
-        return item, item or {}
+        own = item is not None and all(item[name] == self.read[name] for name in ("run", "timestamp"))
+        return item, None if own and extracts_the_same(item or {}, self.fresh) else item or {}
 
 
 class Call(NamedTuple):
@@ -272,12 +274,15 @@ def test_of_many_executions_of_one_name_one_has_the_batch(app: App) -> None:
 
 def test_what_is_counted_at_once_is_counted_whole(app: App) -> None:
     counts = [{"failures": 1}, {"chunks": 1, "SUCCESS": 7, "EXTRACTION_FAILED": 2}] * 12
-    tallies = at_once(partial(app.plans.add_to_tally, BATCH, 1, count, FUTURE) for count in counts)
+    tallies = at_once(
+        partial(app.plans.add_to_tally, BATCH, 1, count, FUTURE, number, f"call {number}")
+        for number, count in enumerate(counts)
+    )
     assert sorted(tally["failures"] for tally in tallies[::2]) == list(range(1, 13))
     assert sorted(tally["chunks"] for tally in tallies[1::2]) == list(range(1, 13))
-    whole = app.plans.add_to_tally(BATCH, 1, {"failures": 0}, None)
+    whole = app.plans.add_to_tally(BATCH, 1, {"failures": 0}, None, 30, "another")
     assert whole.items() >= {"failures": 12, "chunks": 12, "SUCCESS": 84, "EXTRACTION_FAILED": 24}.items()
-    assert app.plans.add_to_tally(BATCH, 2, {"failures": 1}, None).items() >= {"failures": 1}.items()
+    assert app.plans.add_to_tally(BATCH, 2, {"failures": 1}, None, 0, "call").items() >= {"failures": 1}.items()
 
 
 def test_versions_registered_at_once_are_all_there(app: App) -> None:

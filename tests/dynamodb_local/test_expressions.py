@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.app import App
 
 # Of the attributes of our tables, by DynamoDB's list (Developer Guide, "Reserved words in DynamoDB").
-RESERVED = {"error", "item", "method", "output", "plan", "rows", "source", "status", "timestamp", "ttl"}
+RESERVED = {"error", "fields", "item", "method", "output", "plan", "rows", "source", "status", "timestamp", "ttl"}
 
 
 VALUES: dict[type, Any] = {
@@ -85,7 +85,10 @@ def test_conditions_on_the_state_of_a_batch(app: App, status: BatchStatus) -> No
     assert app.records.get(BATCH).rows == (1 if opened else 2)
     app.plans.stop(BATCH, 1, "max_failures")
     assert not app.plans.stopped(BATCH)
-    if opened:
+    if status == "AGGREGATING":
+        with pytest.raises(BatchRefused, match="its CSV is being made: nothing to stop"):
+            batches.stop(app, BATCH)
+    elif opened:
         assert batches.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
         assert app.plans.stopped(BATCH)
     else:
