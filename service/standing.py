@@ -72,6 +72,8 @@ def _as_stored(stack: Stack, record: BatchItem, progress: dict[str, Any]) -> dic
         return progress
     counts = {**progress["counts"], **stack.app.queries.count(record.batch_id)}
     done = with_result(counts)
+    if done > total:  # something else has written results under the batch's id
+        return progress
     missing = min(counts[RowStatus.MISSING], total - done)
     counts |= {RowStatus.MISSING.value: missing, RowStatus.NOT_RUN.value: total - done - missing}
     return {**progress, "counts": counts, "rows_done": done, "counts_exact": True}

@@ -97,7 +97,7 @@ def test_results_survive_a_restart(deployed: Any) -> None:
     assert deployed.json("local", "stop") == {"running": False, "was_running": True}
     assert not deployed.embedded.running()
     away = deployed.command("batches")
-    assert away.returncode == 2
+    assert away.returncode == 3
     assert "local start" in away.stderr
     assert deployed.json("local", "start")["running"] is True
 

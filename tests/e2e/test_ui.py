@@ -96,5 +96,5 @@ def test_only_a_stack_that_runs_is_spoken_to(deployed: Any) -> None:
         done = deployed.command("ui", "--no-browser")
     finally:
         deployed.environment = here
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (3, "")
     assert "the embedded stack is not running" in done.stderr
