@@ -78,8 +78,8 @@ def test_a_kill_takes_seconds_not_everything(alive: Any) -> None:
     """Killed before any clean stop: the deployment and a batch of some seconds ago are there, and rows run."""
     batch = ran(alive)
     saved = alive.embedded.root / "state" / "dynamodb.json"
-    eventually(lambda: saved.exists() and batch in saved.read_text())
-    eventually((alive.embedded.root / "state" / "cloudformation.json").exists)
+    eventually(lambda: saved.exists() and batch in saved.read_text(), seconds=120)
+    eventually((alive.embedded.root / "state" / "cloudformation.json").exists, seconds=120)
     killed(alive)
     assert alive.command("local", "start").returncode == 0
     assert {each["batch_id"]: each["status"] for each in alive.rows("batches")}[batch] == "SUCCEEDED"
