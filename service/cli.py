@@ -47,7 +47,6 @@ from service.table import TableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.table import BatchItem
 
 USAGE, COULD_NOT_RUN = 2, 3
 _LATER = ("mcp",)
@@ -157,14 +156,7 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
         display.print_json(known)
     else:
         display.status(known, record.slowest or ())
-    return _code_of(record, known) if follow else 0
-
-
-def _code_of(record: BatchItem, known: Mapping[str, Any]) -> int:
-    """The exit code of a batch that has ended, as of the command that ran it."""
-    if record.row_count is None:
-        return USAGE if client.is_refused_order(record) else COULD_NOT_RUN
-    return 0 if client.succeeded(dict(known), cli_results.limit_of(record)) else 1
+    return 0
 
 
 @cli.command("batches", epilog=examples("batch-processor batches", "batch-processor batches --limit 100 --json"))

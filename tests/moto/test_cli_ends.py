@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import make_tool, prepared, rows_csv, stored
 
-from service import batches, cli, cli_check, stacks
+from service import batches, cli, cli_check, cli_results, stacks
+from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
 from service.table import BatchItem
 
@@ -59,12 +60,25 @@ def test_an_order_that_was_refused_is_no_batch(command: Callable[..., tuple[int,
     assert json.loads(command("status", REFUSED, "--json")[1])["errors"][0]["message"] == "target: no such target"
 
 
-@pytest.mark.parametrize(("batch", "code"), [(RAN, 1), (FAULTY, 3), (REFUSED, 2)])
-def test_status_that_follows_ends_as_the_batch_did(
-    command: Callable[..., tuple[int, str, str]], batch: str, code: int
+@pytest.mark.parametrize("batch", [RAN, FAULTY, REFUSED])
+def test_a_reading_command_that_answered_is_0(command: Callable[..., tuple[int, str, str]], batch: str) -> None:
+    for words in (("status", batch, "--follow"), ("status", batch)):
+        assert command(*words)[0] == 0
+
+
+def test_following_a_batch_that_is_refused_meanwhile_answers_why(
+    app: App, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("status", batch, "--follow")[0] == code
-    assert command("status", batch)[0] == 0
+    app.records.update(REFUSED, status="PREPARING")
+
+    def followed(*_: Any) -> None:
+        app.records.update(REFUSED, status="FAILED")
+        raise BatchRefused([Problem("", "target: no such target")])
+
+    monkeypatch.setattr(batches, "refreshed", lambda _app, found: found)
+    monkeypatch.setattr(cli_results, "followed", followed)
+    code, out, _ = command("status", REFUSED, "--follow")
+    assert (code, "target: no such target" in out) == (0, True)
 
 
 def test_a_stack_that_does_not_run_is_3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
