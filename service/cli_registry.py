@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import display, display_traces, schemas, target_files, traces
+from service import display, display_traces, schemas, target_files, traces, yaml_core
 from service.cli_common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
 from service.models import KIND_OF_TYPE
@@ -306,7 +306,7 @@ def _show(target: RegisteredTarget, value: Any, *, as_json: bool) -> None:
         return
     when = f", registered {target.registered_at}" if target.registered_at else ""
     click.echo(f"# {target.tool_name} version {target.version}{when}")
-    click.echo(schemas.to_yaml(value), nl=False)
+    click.echo(yaml_core.write(value), nl=False)
 
 
 def _show_registered(before: RegisteredTarget | None, after: RegisteredTarget, *, as_json: bool) -> None:

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import yaml
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory, ConfigValueStore
 from botocore.exceptions import ClientError
 from botocore.session import Session as BotocoreSession
 
-from service import embedded_store
+from service import embedded_store, yaml_core
 from service.errors import BatchProcessorError
 
 if TYPE_CHECKING:
@@ -273,7 +272,7 @@ class Embedded:
 
         registry = embedded_app(self).registry
         arns = self.outputs(EXAMPLES_STACK)
-        for given in yaml.safe_load((CHECKOUT / "examples" / "targets.yaml").read_text())["targets"]:
+        for given in yaml_core.read((CHECKOUT / "examples" / "targets.yaml").read_text())["targets"]:
             target = RegisteredTarget(
                 given["name"],
                 given["tool_type"],

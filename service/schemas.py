@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from service import yaml_core
 from service.conversions import exact
 from service.errors import BatchRefused, Problem, nearest
@@ -81,11 +79,6 @@ def read_outputs(path: Path) -> list[Any]:
     if not outputs:
         raise BatchRefused([Problem(str(path), "holds no output")])
     return outputs
-
-
-def to_yaml(value: Any) -> str:
-    """A JSON value as YAML for people, its keys in their order."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
 
 
 def _text(path: Path) -> str:

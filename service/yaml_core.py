@@ -48,8 +48,13 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which also quotes a text that the core schema would read as something else (`0E0`)."""
+
+
 for _name, (_pattern, _first) in _CORE.items():
-    _Loader.add_implicit_resolver(f"{_PREFIX}{_name}", re.compile(f"^{_pattern}$"), [c.strip("\0") for c in _first])
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"{_PREFIX}{_name}", re.compile(f"^{_pattern}$"), [c.strip("\0") for c in _first])
 
 
 def _integer(loader: Any, node: ScalarNode) -> int:
@@ -82,6 +87,11 @@ def read(text: str) -> Any:
         raise YamlFault("", str(error)) from error
     finally:
         loader.dispose()
+
+
+def write(value: Any) -> str:
+    """Return a JSON value as YAML for people, its keys in their order; `read` gives the same value back."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 
 def _hint(error: yaml.MarkedYAMLError) -> str:

@@ -30,6 +30,16 @@ SETTINGS = Settings(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests side by side: those that share a server stay in one process, those of one file too."""
+    for item in items:
+        folder = item.path.parent.name
+        own_server = item.path.name == "test_embedded_life.py"
+        shared = folder in ("e2e", "dynamodb_local", "browser") and not own_server
+        item.add_marker(pytest.mark.xdist_group(folder if shared else item.path.name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def models_read_once() -> Iterator[None]:
     """botocore's descriptions of the services: each session reads them anew, which takes longer than most tests."""

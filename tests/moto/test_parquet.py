@@ -437,7 +437,7 @@ def test_the_command_line_fetches_every_file(app: App, tmp_path: Path) -> None:
     record = batch(app, 3)
     by_turns(app, record)
     stack: Any = SimpleNamespace(app=app)
-    result = {"csv_location": f"s3://{app.settings.data_bucket}/{KEY}"}
+    result = {"csv_location": f"s3://{app.settings.data_bucket}/{KEY}", "batch_id": record.batch_id}
     said = cli_results.download(stack, result, tmp_path / "out.parquet")
     names = ["out.parquet", "out-0002.parquet", "out-0003.parquet"]
     assert said == ", ".join(str(tmp_path / name) for name in names)
@@ -452,7 +452,8 @@ def test_it_fetches_one_object_of_other_formats(app: App, tmp_path: Path) -> Non
     app.s3.put_object(Bucket=data, Key="a.csv", Body=b"one")
     app.s3.put_object(Bucket=data, Key="a.csv-0002.parquet", Body=b"other", Metadata={files._FILE: "2"})
     stack: Any = SimpleNamespace(app=app)
-    assert cli_results.download(stack, {"csv_location": f"s3://{data}/a.csv"}, tmp_path / "a") == str(tmp_path / "a")
+    result = {"csv_location": f"s3://{data}/a.csv", "batch_id": "b"}
+    assert cli_results.download(stack, result, tmp_path / "a") == str(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

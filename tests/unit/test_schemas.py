@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from service import schemas, target_files, traces
+from service import schemas, target_files, traces, yaml_core
 from service.cli import cli, main
 from service.client import FILE_KEYS
 from service.errors import BatchRefused
@@ -433,7 +433,7 @@ def test_an_input_schema_that_a_batch_refuses_is_not_registered(tmp_path: Path, 
 
 def test_yaml_comes_back_as_it_was(tmp_path: Path) -> None:
     value = {"b": ["é 😀", "yes", "1.0", "2024-01-01", "", None, 1.5, "a: b # c\nd"], "a": {"x" * 150: True}}
-    assert schemas.read_document(write(tmp_path, "v.yaml", schemas.to_yaml(value))) == value
+    assert schemas.read_document(write(tmp_path, "v.yaml", yaml_core.write(value))) == value
     assert list(schemas.read_document(tmp_path / "v.yaml")) == ["b", "a"]
 
 
@@ -441,7 +441,7 @@ def test_yaml_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_check_without_a_sample(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    file = str(write(tmp_path, "s.yaml", schemas.to_yaml(SCHEMA)))
+    file = str(write(tmp_path, "s.yaml", yaml_core.write(SCHEMA)))
     code, out, _ = run(capsys, monkeypatch, "schema", "check", file)
     assert code == 0
     assert out.splitlines()[:5] == [
@@ -456,7 +456,7 @@ def test_check_without_a_sample(capsys: Any, monkeypatch: Any, tmp_path: Path) -
 
 
 def test_check_with_samples(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    file = str(write(tmp_path, "s.yaml", schemas.to_yaml(SCHEMA)))
+    file = str(write(tmp_path, "s.yaml", yaml_core.write(SCHEMA)))
     long = {**OUTPUT, "output": {"e": {"name": "[bold]:smile: " + "y" * 100}}}
     one = str(write(tmp_path, "one.json", json.dumps(long)))
     two = str(write(tmp_path, "two.jsonl", f"{json.dumps(OUTPUT)}\n{{}}\n"))
