@@ -115,7 +115,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 
 def test_one_problem_is_one_line(app: App, given: dict[str, Any], subtests: pytest.Subtests) -> None:
     for number, (change, path, said) in enumerate(REFUSALS):
-        with subtests.test(change):
+        with subtests.test(ascii(change)):
             (line,) = refusal(app, {**given, **change}, f"run-{number}")
             assert line.startswith(path)
             assert said in line
