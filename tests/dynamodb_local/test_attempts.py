@@ -100,7 +100,7 @@ def test_the_attempts_have_an_end_and_the_error_is_raised(app: App) -> None:
 
 
 @pytest.mark.parametrize("status", [SUCCESS, FAILED])
-@pytest.mark.parametrize("before", [None, PAST])
+@pytest.mark.parametrize("before", [None, PAST], ids=["absent", "expired"])
 def test_a_result_whose_answer_was_lost_is_there_once(app: App, status: str, before: int | None) -> None:
     if before is not None:
         fill(app, [result(1, SUCCESS, ttl=before)])

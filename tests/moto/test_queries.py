@@ -180,7 +180,7 @@ def test_a_span_that_ends_before_it_begins_asks_nothing(bound: App, until: int) 
     assert requests.sent == []
 
 
-@pytest.mark.parametrize("kept", [PAST, LATER, None])
+@pytest.mark.parametrize("kept", [PAST, LATER, None], ids=["expired", "kept", "for ever"])
 def test_expired_rows_are_nowhere(bound: App, kept: int | None) -> None:
     for number, status in ((1, SUCCESS), (2, FAILED)):
         put(bound, number, status, ttl=kept)

@@ -183,7 +183,7 @@ def test_a_remap_puts_what_was_extracted_in_the_place_of_the_old(app: App, befor
         ("error", {"M": {}}),
     ],
 )
-@pytest.mark.parametrize("ttl", [None, FUTURE])
+@pytest.mark.parametrize("ttl", [None, FUTURE], ids=["for ever", "kept"])
 def test_a_remap_of_another_version_writes_nothing(app: App, changed: str, value: Any, ttl: int | None) -> None:
     app.store.put(result(ttl=ttl))
     there = read(app)
