@@ -14,7 +14,7 @@ from service.errors import BatchRefused, Problem
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout
 from service.mapping import compile_input_mapping
-from service.models import OPEN, batch_id, results_key, split_s3_uri
+from service.models import batch_id, results_key, split_s3_uri
 from service.output_mapping import compile_output_mapping, with_conditions
 from service.pace import Pace
 from service.permissions import check_output, check_source, key_refused
@@ -34,8 +34,6 @@ SAMPLE = 1 << 20  # bytes looked at to detect encoding and delimiter
 LOOKED_THROUGH = 64 << 20  # bytes of a source that are read for further faults when the batch is refused anyway
 HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored with every row
 T = TypeVar("T")
-
-_NEWEST = 100  # batches that are looked at for another one with the same output
 
 
 class _Problems:
@@ -177,16 +175,21 @@ def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple
 
 
 def check_output_is_free(app: App, bucket: str, key: str, own: str) -> None:
-    """Refuse an object that a batch which is open will write: whichever ended last would replace the other's results.
+    """Refuse an object that an open batch will write: whichever ended last would replace the other's results."""
+    uri = f"s3://{bucket}/{key}"
+    _refuse_writer(uri, app.records.writer_of(uri, own))
 
-    Of the newest batches only: one that began before them is seldom open still.
-    """
-    for other in app.records.newest(limit=_NEWEST):
-        if other.status in OPEN and (other.output_bucket, other.output_key) == (bucket, key) and other.batch_id != own:
-            message = (
-                f"s3://{bucket}/{key} is where batch {other.batch_id}, which is not over, writes: give another key"
-            )
-            raise BatchRefused([Problem("output_key", message)])
+
+def claim_output(app: App, bucket: str, key: str, own: str, ttl: int | None) -> None:
+    """Note that a batch writes to an object, for every batch that asks later; refuse as `check_output_is_free`."""
+    uri = f"s3://{bucket}/{key}"
+    _refuse_writer(uri, app.records.claim_output(uri, own, ttl))
+
+
+def _refuse_writer(uri: str, writer: str | None) -> None:
+    if writer is not None:
+        message = f"{uri} is where batch {writer}, which is not over, writes: give another key"
+        raise BatchRefused([Problem("output_key", message)])
 
 
 def _find_source(app: App, parsed: BatchInput) -> SourceObject:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from service import rerun
 from service.batch_input import BatchInput, read_input
-from service.checks import Checked, check, output_mapping
+from service.checks import Checked, check, claim_output, output_mapping
 from service.errors import BatchProcessorError, BatchRefused
 from service.layout import Layout, run_by
 from service.manifest import told, write_chunks, write_manifest
@@ -101,6 +101,8 @@ def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, 
 def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, Any]:
     """Plan, manifest and list of chunks first; the record that names them last."""
     plan, layout, identifier = _plan(parsed, record, checked), checked.layout, record.batch_id
+    if parsed.output_key:  # without one the key is the batch's own
+        claim_output(app, *checked.location, identifier, plan["ttl"])
     digest = app.plans.save(identifier, plan)
     chunks_key = write_chunks(app, identifier, checked.chunks)
     manifest_key = write_manifest(app, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LISTING = "batch"
 _RECORD = "batch"
+_OUTPUT = "output"
+_TRIES = 5  # of a claim that others make at the same moment
 
 
 class BatchTaken(BatchProcessorError):
@@ -102,6 +104,44 @@ class Records:
         mine = (BatchItem.execution_arn == execution_arn) & (BatchItem.status == BatchStatus.RUNNING.value)
         stopped = BatchItem.stop == True  # noqa: E712 - a condition
         return self.update(batch_id, mine & stopped, status=BatchStatus.STOPPING.value)
+
+    def writer_of(self, uri: str, own: str) -> str | None:
+        """Return the open batch that is to write to an object, None when it is `own` or there is none."""
+        try:
+            holder = BatchItem.get(uri, _OUTPUT, consistent_read=True).holder
+        except DoesNotExist:
+            return None
+        return holder if holder != own and self._writes_to(holder, uri) else None
+
+    def _writes_to(self, batch_id: str, uri: str) -> bool:
+        """A batch that is being prepared has taken what it has claimed; later its record says where it writes."""
+        record = self.find(batch_id)
+        if record is None or record.status not in OPEN:
+            return False
+        known = f"s3://{record.output_bucket}/{record.output_key}"
+        return record.status == BatchStatus.PREPARING or known == uri
+
+    def claim_output(self, uri: str, batch_id: str, ttl: int | None) -> str | None:
+        """Note that a batch is to write to an object; return the open batch that has noted it before, or None.
+
+        The condition of the write decides between two that claim an object at the same moment.
+        """
+        there: BatchItem | None = None
+        for _ in range(_TRIES):
+            free = BatchItem.item.does_not_exist() | (BatchItem.holder == batch_id)
+            if there is not None:
+                free |= BatchItem.holder == there.holder
+            try:
+                BatchItem(uri, _OUTPUT, holder=batch_id, ttl=ttl).save(condition=free)
+            except PutError as error:
+                if error.cause_response_code != "ConditionalCheckFailedException":
+                    raise
+            else:
+                return None
+            there = next(BatchItem.query(uri, BatchItem.item == _OUTPUT, consistent_read=True), None)
+            if there is not None and self._writes_to(there.holder, uri):
+                return str(there.holder)
+        return str(there.holder) if there is not None else None
 
     def chunks(self, batch_id: str, run: int | None = None) -> Iterator[BatchItem]:
         """Records of finished chunks, of one run or of all."""

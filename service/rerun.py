@@ -17,14 +17,14 @@ from botocore.exceptions import ClientError
 
 from service import objects, stored_rows, targets
 from service.batch_input import read_input
-from service.checks import output_mapping
-from service.columns import check_format, keys_written, renamed
+from service.checks import check_output_is_free, claim_output, output_mapping
+from service.columns import SUFFIXES, check_format, keys_written, renamed
 from service.errors import BatchRefused, Problem, SourceChanged
 from service.input_schema import check_required, compile_input_schema
 from service.layout import Layout, run_by
 from service.manifest import told, write_manifest
 from service.mapping import compile_input_mapping
-from service.models import OPEN, BatchStatus, now_iso, target_name
+from service.models import OPEN, BatchStatus, now_iso, results_key, target_name
 from service.older_input import Renamed
 from service.output_mapping import compile_output_mapping, with_conditions
 from service.permissions import check_output, check_source
@@ -66,9 +66,11 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     chunks = _chunks(order)
     run = _claim(app, order, event)
     record, identifier = order.record, order.record.batch_id
+    bucket, key = _location(order.parsed, record)
+    if key != results_key(identifier, SUFFIXES[_format(order.parsed, record)]):  # its own, which no other batch has
+        claim_output(app, bucket, key, identifier, order.plan["ttl"])
     digest = app.plans.save(identifier, order.plan)
     manifest_key = write_manifest(app, identifier, run, chunks)
-    bucket, key = _location(order.parsed, record)
     claimed = app.records.get(identifier)
     runs = [*claimed.runs[:-1], {**claimed.runs[-1], "manifest_key": manifest_key}]
     app.records.update_open(  # an execution that was aborted meanwhile has closed it
@@ -211,6 +213,7 @@ def _check_location(app: App, parsed: BatchInput, record: BatchItem) -> None:
     check_format(form, "" if parsed.output_key is None else key, layer=bool(app.settings.parquet_layer))
     for written in keys_written(key, form):
         check_output(app.settings, bucket, written)
+    check_output_is_free(app, bucket, key, record.batch_id)
 
 
 def _columns(record: BatchItem, output: OutputPlan) -> list[str] | None:

@@ -86,7 +86,10 @@ class ListingIndex(GlobalSecondaryIndex["BatchItem"]):
 
 
 class BatchItem(Model):
-    """`item` is `batch` for the record, `plan#{hash}` for a plan, `chunk#{run}#{number}` for a finished chunk."""
+    """`item` is `batch` for the record, `plan#{hash}` for a plan, `chunk#{run}#{number}` for a finished chunk.
+
+    An item `output` has an object's s3:// URI in the place of the id, and the batch that writes to it as `holder`.
+    """
 
     class Meta:
         table_name = "batch_processor_batches"
@@ -131,6 +134,7 @@ class BatchItem(Model):
     rows = NumberAttribute(null=True)
     first_row = NumberAttribute(null=True)
     plan = BinaryAttribute(null=True, legacy_encoding=False)
+    holder = UnicodeAttribute(null=True)
     ttl = NumberAttribute(null=True)
     listing_index: ClassVar[ListingIndex] = ListingIndex()
 

@@ -50,6 +50,19 @@ def test_what_may_replace_what(app: App) -> None:
         assert answer == (put.status if replaces else old[0])
 
 
+@pytest.mark.parametrize("before", [None, "ended"])
+def test_of_many_that_claim_one_object_one_has_it(app: App, before: str | None) -> None:
+    names, uri = [f"echo#claim-{number}" for number in range(12)], f"s3://bucket/{before}.csv"
+    for name in names:
+        app.records.create(BatchItem(name, status="PREPARING", execution_arn=name, prepared_at=MOMENT))
+    if before is not None:
+        assert app.records.claim_output(uri, before, FUTURE) is None
+    answers = at_once(partial(app.records.claim_output, uri, name, FUTURE) for name in names)
+    (holder,) = [name for name, answer in zip(names, answers, strict=True) if answer is None]
+    assert set(answers) == {None, holder}
+    assert app.records.writer_of(uri, "another") == holder
+
+
 # --- any interleaving ------------------------------------------------------------------------------------------------
 
 

@@ -506,7 +506,6 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         f"{DATA}/batches/*": {"s3:PutObject"},  # prepare._write
         # Records.get and Plans.load of a rerun, Records.create and Plans.save, Records.chunks (Fates), Records.update
         "BatchesTable.Arn": {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "Query", "UpdateItem")},
-        "${BatchesTable.Arn}/index/listing-index": {"dynamodb:Query"},  # Records.newest (checks)
         "ResultsTable.Arn": {"dynamodb:Query"},  # PageReader.pages (selection)
         "${ResultsTable.Arn}/index/status-index": {"dynamodb:Query"},  # ResultStore.failed
         "RegistryTable.Arn": {"dynamodb:Query", "dynamodb:Scan"},  # Registry.find, Registry.names

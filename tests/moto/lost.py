@@ -25,7 +25,7 @@ SERVICE = Path(__file__).parents[2] / "service"
 READS = ("get_", "list_", "describe_", "head_", "query", "scan", "batch_get_", "transact_get_", "select_")
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
 NOT_THE_APPLICATION = {"local", "embedded"}  # the stack on one's own machine
-OF_RECORDS = {"create", "update", "update_open", "update_ended", "keep_stopped"}
+OF_RECORDS = {"create", "update", "update_open", "update_ended", "keep_stopped", "claim_output"}
 WRITES = {
     name: {
         xform_name(operation)

@@ -122,16 +122,6 @@ def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
     assert known["rows_done"] == 2
 
 
-def test_two_open_batches_do_not_write_to_one_object(app: App) -> None:
-    make_tool(app)
-    first = prepared(app, rows_csv(2), name="run-1", output_key="results/mine.csv")
-    with pytest.raises(Exception, match="is where batch echo#run-1, which is not over, writes"):
-        prepared(app, rows_csv(2), name="run-2", output_key="results/mine.csv")
-    prepared(app, rows_csv(2), name="run-3", output_key="results/other.csv")
-    batches.close_record(app, app.records.get(first["batch_id"]), "ABORTED", None)
-    assert prepared(app, rows_csv(2), name="run-4", output_key="results/mine.csv")
-
-
 @pytest.mark.parametrize(("limit", "warned"), [(9, True), (10, False), (None, False)])
 def test_check_warns_of_more_rows_at_once_than_the_account_has_functions(
     app: App, monkeypatch: pytest.MonkeyPatch, limit: int | None, *, warned: bool

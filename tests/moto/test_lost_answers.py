@@ -226,7 +226,7 @@ def stopped_by_hand(app: App, name: str, _patch: Any, _path: Any) -> Any:
 
 def run_again(app: App, name: str, _patch: Any, _path: Any) -> Any:
     aggregated(app, run(app, name, (2, 3, 5)))
-    order = {"rerun_of": {"batch_id": f"echo#{name}", "stored_input": True}}
+    order = {"rerun_of": {"batch_id": f"echo#{name}", "stored_input": True}, "output_key": f"results/{name}-again.csv"}
     batch = prepare(app, event_of(order, f"{name}-again"))
     for chunk in manifest(app, batch):
         run_chunk(app, batch, chunk, (5,))
@@ -282,6 +282,7 @@ def agent_stopped(app: App, name: str, _patch: Any, _path: Any) -> Any:
 CASES: dict[str, Story] = {
     "prepare.prepare create": small_batch,
     "prepare.prepare update_open": refused,
+    "checks.claim_output claim_output": run_again,
     "prepare._update_record update_open": small_batch,
     "prepare._update_record update": small_batch,
     "prepare._update_record keep_stopped": small_batch,
