@@ -36,19 +36,25 @@ from service.cli_common import (
     force_option,
     may_replace,
     open_stack,
+    output_again,
+    output_option,
     said_of_source,
     source_options,
 )
 from service.cli_complete import batch_argument, completion, target_option
 from service.errors import BatchProcessorError, BatchRefused, NotFound
 from service.models import OPEN
+from service.secrets_mask import masked
 from service.table import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from service.table import BatchItem
 
 USAGE, COULD_NOT_RUN = 2, 3
+DEBUG_VARIABLE = "BATCH_PROCESSOR_DEBUG"
+_WHERE = f"A batch that was started goes on: `batch-processor status last`. {DEBUG_VARIABLE}=1 shows where this failed."
 _LATER = ("mcp",)
 
 
@@ -86,7 +92,7 @@ for _command in (
 @target_option
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
 @source_options
-@click.option("-o", "--output", metavar="OUT.csv", help="A file or s3://…; .jsonl, .parquet, .gz are forms too.")
+@output_option("OUT.csv", "A file or s3://…; .jsonl, .parquet, .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
@@ -166,8 +172,20 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
 def list_batches(limit: int, stack_name: str | None, *, refused: bool, as_json: bool) -> int:
     """List batches, the newest first."""
     stack = open_stack(stack_name)
-    entries = (standing.listed(record) for record in islice(client.batches_of(stack, refused=refused), limit))
+    left_out: list[str] = []
+
+    def found() -> Iterator[BatchItem]:
+        for record in stack.app.records.newest():
+            if refused or not client.is_refused_order(record):
+                yield record
+            else:
+                left_out.append(record.batch_id)
+
+    entries = map(standing.listed, islice(found(), limit))
     display.entries(entries, display.batch_table, as_json=as_json)
+    if left_out:
+        orders = "1 order that was" if len(left_out) == 1 else f"{len(left_out):,} orders that were"
+        display.tell(f"without {orders} refused: --refused shows them too")
     return 0
 
 
@@ -179,7 +197,7 @@ def list_batches(limit: int, stack_name: str | None, *, refused: bool, as_json: 
     )
 )
 @batch_argument()
-@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@output_again
 @force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
@@ -203,7 +221,7 @@ def aggregate(  # noqa: PLR0913 - one argument per option
 )
 @batch_argument()
 @click.option("--mapping", required=True, type=click.Path(path_type=Path), help="YAML or JSON: output_mapping, csv.")
-@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@output_again
 @force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @common
@@ -291,16 +309,25 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (BatchProcessorError, BotoCoreError, ClientError, TableError) as error:
-        _complain(error)
+        _complain(str(error).splitlines() or [type(error).__name__])
         sys.exit(_exit_code(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain([f"{place}{error.strerror or error}", _WHERE])
+        sys.exit(COULD_NOT_RUN)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        _complain([f"batch-processor failed: {type(error).__name__}: {masked(str(error))}", _WHERE])
+        sys.exit(COULD_NOT_RUN)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(error: Exception) -> None:
-    lines = str(error).splitlines() or [type(error).__name__]
-    display.tell(f"error: {lines[0]}")
-    for line in lines[1:]:
-        display.tell(f"       {line}")
+def _complain(lines: list[str]) -> None:
+    with suppress(OSError, ValueError):  # stderr may be closed, or full: the exit code says it still
+        display.tell(f"error: {lines[0]}")
+        for line in lines[1:]:
+            display.tell(f"       {line}")
 
 
 if __name__ == "__main__":

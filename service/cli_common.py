@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from service import display, stacks
 from service.errors import nearest
+from service.saving import STDOUT, STDOUT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,23 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """--stack and --json, which every command that speaks to a stack has."""
     named = click.option("--stack", "stack_name", metavar="NAME", help="A stack on AWS; without it the embedded one.")
     return named(with_json(command))
+
+
+def _destination(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    return STDOUT if given in STDOUT_NAMES else given
+
+
+def output_option(metavar: str, help_text: str) -> Callable[[Any], Any]:
+    """-o, where a command writes; whatever name stdout is given, it is `-`."""
+    return click.option("-o", "--output", metavar=metavar, help=help_text, callback=_destination)
+
+
+def output_again(command: Callable[..., Any]) -> Callable[..., Any]:
+    """-o of a command that makes the results of a batch again."""
+    made: Callable[..., Any] = output_option("FILE|s3://…", "Where to, as with run; without it <source>-results.csv.")(
+        command
+    )
+    return made
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

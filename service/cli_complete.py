@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from service import stacks
+from service import client, stacks
 from service.cli_common import examples
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = "batch-processor"
 _VARIABLE = "_BATCH_PROCESSOR_COMPLETE"
 _BATCHES = 30  # that are offered, the newest first
+_LOOKED_AT = 200  # among orders that were refused
 _SHELLS = ("bash", "fish", "zsh")
 
 
@@ -51,7 +52,7 @@ def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def _batches(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     def found(app: Any) -> Iterable[CompletionItem]:
         yield CompletionItem("last", help="the newest batch")
-        for record in islice(app.records.newest(limit=_BATCHES), _BATCHES):
+        for record in islice(client.ran(app.records.newest(limit=_LOOKED_AT)), _BATCHES):
             yield CompletionItem(record.batch_id, help=f"{record.status} {record.started_at or ''}")
 
     return _of_stack(context, found, incomplete)

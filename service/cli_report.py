@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service import client, display, saving, stacks, standing
-from service.cli_common import common, examples, open_stack
+from service import cli_results, client, display, saving, stacks, standing
+from service.cli_common import common, examples, force_option, may_replace, open_stack, output_option
 from service.cli_complete import batch_argument
 from service.errors import BatchRefused, Problem
 from service.models import now_iso
@@ -18,23 +19,28 @@ from service.wire import ATTRIBUTES
 if TYPE_CHECKING:
     from service.report import Findings
 
+_PAGES = frozenset({".html", ".htm", ""})
+_MADE_BY, _HEAD = b'name="generator" content="batch-processor ', 2_000  # in the first bytes of every report
 _MANY = 20_000  # rows from which on it is told how far the reading is
 
 
 @click.command(epilog=examples("batch-processor report last", "batch-processor report last -o report.html"))
 @batch_argument()
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Where to; report.html without it."
-)
+@output_option("FILE.html", "Where to, - is stdout; report.html without it.")
+@force_option
 @common
-def report(batch: str, output: Path | None, stack_name: str | None, *, as_json: bool) -> int:
+def report(batch: str, output: str | None, stack_name: str | None, *, force: bool, as_json: bool) -> int:
     """Make one page of a batch to look at and to pass on: outcome, times, causes, rows, mapping.
 
     The page loads nothing and needs no network. With --json the report's data are printed, and the page is written
-    only where -o says so.
+    only where -o says so. A report that is there already is replaced.
     """
     from service.report import document  # noqa: PLC0415 - other commands do without
 
+    destination = output or (None if as_json else "report.html")
+    if destination is not None:
+        cli_results.check_stdout(destination, as_json=as_json)
+        _check(destination, force=force)
     stack = open_stack(stack_name)
     record = client.find(stack, batch)
     known, cost = standing.status_and_cost(stack, record)
@@ -47,9 +53,21 @@ def report(batch: str, output: Path | None, stack_name: str | None, *, as_json: 
     made = document(found, known, plan, now_iso())
     if as_json:
         display.print_json(made)
-    if output is not None or not as_json:
-        _write(output or Path("report.html"), made, found, stacks.chosen(stack_name))
+    if destination is not None:
+        _write(destination, made, found, stacks.chosen(stack_name))
     return 0
+
+
+def _check(destination: str, *, force: bool) -> None:
+    """Refuse a place that a page cannot be written to, or where something else is; raises BatchRefused."""
+    if destination != saving.STDOUT and Path(destination).suffix.lower() not in _PAGES:
+        raise BatchRefused([Problem("-o", f"{destination}: a report is a page, name it .html")])
+    saving.check(destination, replaces=lambda path: _is_report(path) or may_replace(path, force=force))
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MADE_BY in file.read(_HEAD)
 
 
 def _read(stack: stacks.Stack, known: dict[str, Any]) -> Findings:
@@ -63,14 +81,17 @@ def _read(stack: stacks.Stack, known: dict[str, Any]) -> Findings:
     return read(pages, show)
 
 
-def _write(path: Path, made: dict[str, Any], found: Findings, stack_name: str | None) -> None:
-    """The page as a file, whole or not at all."""
+def _write(destination: str, made: dict[str, Any], found: Findings, stack_name: str | None) -> None:
+    """The page as a file, whole or not at all, or on stdout; raises NotSaved."""
     from service.report_page import page  # noqa: PLC0415 - brings the plotting library
 
     text = page(made, found, stack_name).encode(errors="replace")
+    if destination == saving.STDOUT:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        saving.write(path, [text])
+        saving.write(Path(destination), [text])
     except OSError as error:
-        raise BatchRefused([Problem("-o", f"{path}: {error.strerror or error}")]) from error
-    display.tell(f"{path}: {display.rows_text(found.rows)}, {-(-len(text) // 1000):,} KB")
+        raise saving.NotSaved(f"{destination} could not be written: {error.strerror or error}") from error
+    display.tell(f"{destination}: {display.rows_text(found.rows)}, {-(-len(text) // 1000):,} KB")

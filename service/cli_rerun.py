@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service import batches, cli_results, client, display, saving
-from service.cli_common import common, examples, force_option, open_stack
+from service.cli_common import common, examples, force_option, open_stack, output_again
 from service.cli_complete import batch_argument
 from service.cost import money
 from service.models import FAILURES, RowStatus
@@ -36,7 +36,7 @@ _STATUSES = [status.value for status in (*FAILURES, RowStatus.NOT_RUN, RowStatus
 @click.option("--rows", metavar="7,12-40", help="Only these rows, of those that did not succeed.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: what is to be different this time.")
 @click.option("--stored-input", is_flag=True, help="Run the rows as they are stored: the source was replaced.")
-@click.option("-o", "--output", metavar="FILE|s3://…", help="Where to, as with run; without it <source>-results.csv.")
+@output_again
 @force_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows and what they cost, and run none.")

@@ -57,10 +57,17 @@ def checked(stack: stacks.Stack, destination: str, record: Any, *, force: bool, 
     check_stdout(destination, as_json=as_json)
 
     def replaces(path: Path) -> bool:
-        own = bool(record.csv_location) and saving.is_copy(stack.app.s3, record.csv_location, path)
-        return own or may_replace(path, force=force)
+        return _is_own(stack, record, path, destination) or may_replace(path, force=force)
 
     saving.check(destination, inputs=[(record.source or {}).get("uri") or ""], replaces=replaces)
+
+
+def _is_own(stack: stacks.Stack, record: Any, path: Path, destination: str) -> bool:
+    """Whether a file is what the batch's last export wrote there, as one file or as one of several."""
+    if not record.csv_location:
+        return False
+    number = path.name.removeprefix(Path(destination).stem)[1:5] if path.name != Path(destination).name else "1"
+    return saving.is_copy(stack.app.s3, file_name(record.csv_location, int(number)), path)
 
 
 def check_stdout(destination: str, *, as_json: bool) -> None:

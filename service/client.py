@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import HTTPClientError
+
 from service import batches, standing
 from service.columns import SUFFIXES, format_of, suffix_of
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
@@ -21,7 +23,7 @@ from service.queries import plain
 from service.schemas import FILE_KEYS, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from service.stacks import Stack
@@ -169,16 +171,16 @@ def is_refused_order(record: BatchItem) -> bool:
     return record.row_count is None and record.status == BatchStatus.FAILED and refused
 
 
-def batches_of(stack: Stack, *, refused: bool = False) -> Iterator[BatchItem]:
-    """Yield the records of batches, the newest first; those of refused orders only where they are asked for."""
-    return (record for record in stack.app.records.newest() if refused or not is_refused_order(record))
+def ran(records: Iterable[BatchItem]) -> Iterator[BatchItem]:
+    """Yield the records of batches, without those of orders that were refused."""
+    return (record for record in records if not is_refused_order(record))
 
 
 def find(stack: Stack, given: str) -> BatchItem:
     """The record of a full id, a unique prefix (of the id or of its execution's name) or `last`; raises NotFound."""
     records = stack.app.records
     if given == "last":
-        newest = next(batches_of(stack), None)
+        newest = next(ran(records.newest()), None)
         if newest is None:
             raise NotFound("there is no batch yet: `batch-processor run CSV --target NAME` starts one")
         return newest
@@ -203,8 +205,14 @@ def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[
     client = stack.app.client("lambda", read_timeout=910, attempts=1)
     event: dict[str, Any] = {"batch_id": batch_id, "output_bucket": location[0], "output_key": location[1], "csv": csv}
     while True:
-        answer = client.invoke(FunctionName=stack.aggregator, Payload=json.dumps(event).encode())
-        result: dict[str, Any] = json.loads(answer["Payload"].read())
+        try:
+            answer = client.invoke(FunctionName=stack.aggregator, Payload=json.dumps(event).encode())
+            result: dict[str, Any] = json.loads(answer["Payload"].read())
+        except HTTPClientError as error:
+            raise CouldNotRun(
+                f"the aggregator gave no answer: {error}\nIt may be at work still, and the results stay stored. "
+                f"Give the same command again, or look: batch-processor status '{batch_id}'"
+            ) from error
         if "FunctionError" in answer:
             kind, message = str(result.get("errorType")), str(result.get("errorMessage"))
             if kind in ("BatchRefused", "BatchRunning", "BatchExpired", "ResultsGone"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PENDING = "not done yet"
 _SUCCESS = RowStatus.SUCCESS.value
-_WHY = {"NOT_RUN": "the batch was stopped early", "MISSING": "no result, though there should be one"}
+_WHY = {"NOT_RUN": "not run: a limit, a sample or an early stop", "MISSING": "no result, though there should be one"}
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 _LONG = 30  # characters of a fact that takes the room of two
 _PROBLEM = 20_000  # characters of why a batch could not run

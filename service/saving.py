@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service import bodies
+from service.columns import file_name, format_of
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import split_s3_uri
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 STDOUT = "-"
+STDOUT_NAMES = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 _OTHER_FORMATS = frozenset(
     {".xlsx", ".xlsm", ".xls", ".ods", ".tsv", ".json", ".xml", ".yaml", ".yml", ".pdf", ".db", ".sqlite", ".avro"}
     | {".orc", ".arrow", ".feather", ".zip", ".tar", ".7z", ".bz2", ".xz", ".zst"}
@@ -62,12 +65,21 @@ def _check_file(path: Path, inputs: Iterable[str], replaces: Callable[[Path], bo
     if path.exists() and not path.is_file():  # a device or a pipe
         return
     _try_folder(path)
-    if not path.exists():
-        return
-    if not os.access(path, os.W_OK):
-        raise _refused(f"{path} may not be written")
-    if not replaces(path):
-        raise _refused(f"{path} exists: --force replaces it, or give another name with -o")
+    for each in (path, *_further_files(path)):
+        if not each.exists():
+            continue
+        if not os.access(each, os.W_OK):
+            raise _refused(f"{each} may not be written")
+        if not replaces(each):
+            raise _refused(f"{each} exists: --force replaces it, or give another name with -o")
+
+
+def _further_files(path: Path) -> list[Path]:
+    """Files that are there under the names that an export of several files would take (X-0002.parquet and so on)."""
+    if format_of(path.name) != "parquet":
+        return []
+    numbered = re.compile(re.escape(file_name(path.name, 2)).replace("0002", "[0-9]{4,}"))
+    return sorted(each for each in path.parent.iterdir() if numbered.fullmatch(each.name))
 
 
 def _refused(message: str) -> BatchRefused:

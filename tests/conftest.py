@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.loaders import JSONFileLoader
+from hypothesis import settings as hypothesis_settings
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
@@ -16,6 +17,9 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+hypothesis_settings.register_profile("a busy machine", deadline=None)  # how long an example takes says nothing there
+hypothesis_settings.load_profile("a busy machine")
 
 REGION = "us-east-1"
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from made import make_tool, prepared, rows_csv, stored
 
-from service import batches, cli, cli_check, cli_results, stacks
+from service import batches, cli, cli_check, cli_results, stacks, standing
 from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
 from service.table import BatchItem
@@ -53,8 +57,9 @@ def command(
 def test_an_order_that_was_refused_is_no_batch(command: Callable[..., tuple[int, str, str]]) -> None:
     _, out, _ = command("status", "last", "--json")
     assert json.loads(out)["batch_id"] == FAULTY
-    ids = [json.loads(line)["batch_id"] for line in command("batches", "--json")[1].splitlines()]
-    assert ids == [FAULTY, RAN]
+    _, out, err = command("batches", "--json")
+    assert [json.loads(line)["batch_id"] for line in out.splitlines()] == [FAULTY, RAN]
+    assert "without 1 order that was refused: --refused shows them too" in err
     ids = [json.loads(line)["batch_id"] for line in command("batches", "--refused", "--json")[1].splitlines()]
     assert ids == [REFUSED, FAULTY, RAN]
     assert json.loads(command("status", REFUSED, "--json")[1])["errors"][0]["message"] == "target: no such target"
@@ -64,6 +69,50 @@ def test_an_order_that_was_refused_is_no_batch(command: Callable[..., tuple[int,
 def test_a_reading_command_that_answered_is_0(command: Callable[..., tuple[int, str, str]], batch: str) -> None:
     for words in (("status", batch, "--follow"), ("status", batch)):
         assert command(*words)[0] == 0
+
+
+def test_what_nobody_expected_is_3_and_one_sentence(
+    command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble: list[Exception] = []
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise trouble[0]
+
+    monkeypatch.setattr(standing, "status_of", fails)
+    for error, said in (
+        (KeyError("row_count"), "error: batch-processor failed: KeyError: 'row_count'\n"),
+        (PermissionError(13, "Permission denied", "/etc/x"), "error: /etc/x: Permission denied\n"),
+        (RuntimeError("Bearer abcdefghijklmnopqrstuvwxyz0123456789"), "RuntimeError: Bearer ***"),
+    ):
+        trouble[:] = [error]
+        code, out, err = command("status", "last", "--json")
+        assert (code, out, said in err, "Traceback" in err) == (3, "", True, False), err
+        assert "BATCH_PROCESSOR_DEBUG=1 shows where" in err
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    trouble[:] = [KeyError("row_count")]
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+def test_a_closed_stderr_changes_no_exit_code(tmp_path: Path) -> None:
+    """A shell may close it, `2>&-`."""
+    code = "import sys; from service import cli; sys.argv[1:] = ['run', 'no.csv', '--target', 't']; cli.main()"
+    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 2
+
+
+def test_an_aggregator_that_gives_no_answer_is_told_with_what_to_do(
+    app: App, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def silent(**_: Any) -> None:
+        raise ReadTimeoutError(endpoint_url="https://lambda")
+
+    monkeypatch.setattr(type(app), "client", lambda *_, **__: SimpleNamespace(invoke=silent))
+    code, _, err = command("aggregate", RAN, "-o", str(tmp_path / "again.csv"))
+    assert (code, "the aggregator gave no answer" in err) == (3, True), err
+    assert "Give the same command again" in err
 
 
 def test_following_a_batch_that_is_refused_meanwhile_answers_why(
@@ -110,8 +159,6 @@ def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
         app.store.put(Result(batch["batch_id"], row_id(number), status, {}, ttl=2**33))
     assert stored(app, batch["batch_id"])
     batches.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
-    from service import standing  # noqa: PLC0415
-
     known = standing.status_of(stacks.Stack(app, "test", "machine", "aggregator"), app.records.get(batch["batch_id"]))
     assert known["counts_exact"]
     assert {name: count for name, count in known["counts"].items() if count} == {

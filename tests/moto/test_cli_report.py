@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service import cli, cli_report, stacks, store
+from service import cli, cli_report, display, saving, stacks, store
 from service.models import Result, RowStatus, row_id
 from service.table import BatchItem
 
@@ -88,10 +88,11 @@ def batch(app: App) -> None:
 
 def test_a_page_is_written_and_told_of(app: App, command: Callable[..., tuple[int, str, str]]) -> None:
     batch(app)
-    code, out, err = command("last", "-o", "made/here/page.html")
+    Path("made").mkdir()
+    code, out, err = command("last", "-o", "made/page.html")
     assert (code, out) == (0, "")
-    page = Path("made/here/page.html")
-    assert err == f"made/here/page.html: 10 rows, {-(-page.stat().st_size // 1000)} KB\n"
+    page = Path("made/page.html")
+    assert err == f"made/page.html: 10 rows, {-(-page.stat().st_size // 1000)} KB\n"
     text = page.read_text(encoding="utf-8")
     assert "9 of 12 rows succeeded; 3 did not: 1 FAILED, 2 NOT_RUN." in text
     for word in ("text 4", "Quota", "used up", "column_mappings", "batch-processor rerun"):
@@ -158,11 +159,56 @@ def test_a_place_that_cannot_be_written_is_told_and_left_as_it_was(
     batch(app)
     Path("folder").mkdir()
     Path("file").write_text("kept")
-    for output, said in (("folder", "folder: "), ("file/page.html", "file/page.html: ")):
+    refused = {
+        "folder": "is a folder",
+        "file/page.html": "cannot be written",
+        "no/page.html": "there is no folder",
+        "file": "file exists: --force replaces it",
+        "page.pdf": "a report is a page, name it .html",
+    }
+    for output, said in refused.items():
         code, _, err = command("last", "-o", output)
-        assert (code, f"error: -o: {said}" in err) == (2, True), err
+        assert (code, said in err) == (2, True), err
     assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
     assert Path("file").read_text() == "kept"
+
+
+def test_a_report_is_replaced_and_something_else_only_by_force(
+    app: App, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    batch(app)
+    Path("mine.html").write_text("<!doctype html><p>mine")
+    assert command("last", "-o", "mine.html")[0] == 2
+    assert Path("mine.html").read_text() == "<!doctype html><p>mine"
+    assert command("last", "-o", "mine.html", "--force")[0] == 0
+    assert command("last", "-o", "mine.html")[0] == 0, "a report that is there already"
+
+
+def test_a_report_on_stdout(
+    app: App, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch(app)
+    monkeypatch.setattr(display, "_answers", {"stderr": False})  # what a process of its own forgets with its end
+    for name in ("-", "/dev/stdout"):
+        code, out, _ = command("last", "-o", name)
+        assert (code, "9 of 12 rows succeeded" in out, list(Path().iterdir())) == (0, True, [])
+    assert command("last", "-o", "-", "--json")[0] == 2
+
+
+def test_a_full_disk_is_3_and_the_page_before_stays(
+    app: App, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch(app)
+    assert command("last")[0] == 0
+    before = Path("report.html").read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "write", full)
+    code, _, err = command("last")
+    assert (code, "report.html could not be written: No space left on device" in err) == (3, True)
+    assert Path("report.html").read_bytes() == before
 
 
 def test_of_many_rows_it_is_told_how_far_the_reading_is(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from click.shell_completion import ShellComplete
+from pynamodb.attributes import MapAttribute
 
 from service import cli_complete
 from service.cli import cli
@@ -53,7 +54,9 @@ def test_every_command_is_in_the_readme_or_the_usage() -> None:
 def stack(monkeypatch: pytest.MonkeyPatch) -> None:
     def newest(limit: int) -> Iterator[Any]:
         assert limit
-        return iter([SimpleNamespace(batch_id="echo#b", status="RUNNING", started_at=None)])
+        running = {"batch_id": "echo#b", "status": "RUNNING", "started_at": None, "row_count": None, "error": None}
+        refused = {**running, "batch_id": "echo#r", "status": "FAILED", "error": MapAttribute(type="BatchRefused")}
+        return iter([SimpleNamespace(**refused), SimpleNamespace(**running)])
 
     records, registry = SimpleNamespace(newest=newest), SimpleNamespace(names=lambda: ["echo", "extract", "other"])
     app = SimpleNamespace(records=records, registry=registry)

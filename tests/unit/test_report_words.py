@@ -134,7 +134,7 @@ def test_rows_without_a_result_are_named_where_the_record_names_them() -> None:
     group = {"status": "NOT_RUN", "error": "NOT_RUN", "message": "", "count": 7, "row_ids": ["row_0000000003"]}
     told = made([item(1)], known(9, counts={"NOT_RUN": 7}, errors=[group]))
     assert words.without_result(told) == [
-        ("NOT_RUN", 7, "the batch was stopped early (row 3, …)"),
+        ("NOT_RUN", 7, "not run: a limit, a sample or an early stop (row 3, …)"),
         ("MISSING", 1, "no result, though there should be one"),
     ]
     assert words.problems(told) == []

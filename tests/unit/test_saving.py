@@ -53,6 +53,17 @@ def test_what_can_be_written_is_not_refused(tmp_path: Path) -> None:
     saving.check(str(tmp_path / "old.csv"), replaces=lambda path: path.name == "old.csv")
 
 
+def test_every_file_of_an_export_of_several_is_looked_at(tmp_path: Path) -> None:
+    for name in ("x.parquet", "x-0003.parquet", "x-00022.parquet", "x-2.parquet", "y-0002.parquet", "x-0002.csv"):
+        (tmp_path / name).write_text("kept")
+    asked: list[str] = []
+    saving.check(str(tmp_path / "x.parquet"), replaces=lambda path: asked.append(path.name) is None)
+    assert asked == ["x.parquet", "x-00022.parquet", "x-0003.parquet"]
+    (tmp_path / "x.parquet").unlink()
+    assert "x-00022.parquet exists" in said(str(tmp_path / "x.parquet"))
+    saving.check(str(tmp_path / "x.csv"), replaces=never)
+
+
 def broken() -> Iterator[bytes]:
     yield b"half"
     raise OSError(28, "No space left on device")
