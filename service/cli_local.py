@@ -30,7 +30,7 @@ def local_start(*, as_json: bool) -> int:
 def local_stop(*, as_json: bool) -> int:
     """Stop it; batches and results are kept."""
     embedded = stacks.local_stack()
-    was_running = embedded.stop()
+    was_running = embedded.stop(display.tell)
     if as_json:
         display.print_json({"running": False, "was_running": was_running})
     else:
@@ -52,6 +52,7 @@ def _local_status(embedded: Any, *, as_json: bool) -> int:
         "endpoint": embedded.endpoint if running else None,
         "pid": embedded.owner.get("pid") if running else None,
         "data": str(embedded.root),
+        "unsaved": embedded.unsaved() if running else None,
         "targets": stacks.embedded(embedded).app.registry.names() if running else None,
     }
     if as_json:
@@ -59,6 +60,8 @@ def _local_status(embedded: Any, *, as_json: bool) -> int:
     elif running:
         display.stdout().print(f"running at {known['endpoint']}, data in {escape(str(known['data']))}")
         display.stdout().print(f"targets: {', '.join(known['targets'])}")
+        if known["unsaved"]:
+            display.stdout().print(escape(str(known["unsaved"])))
     else:
         display.stdout().print("not running: batch-processor local start")
     return 0

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import inspect
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from service import embedded_queries, embedded_store
+from service import embedded_dynamodb, embedded_stacks, embedded_store
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -55,14 +56,38 @@ def check() -> None:
         "lambda_runtime.reset": (lambda_runtime, "reset", []),
     }
     for name, (module, attribute, parameters) in expected.items():
-        found = getattr(module, attribute, None)
-        if found is None or list(inspect.signature(found).parameters) != parameters:
-            raise PatchMisfitError(f"ministack's {name} does not take {parameters}: pin ministack=={_PINNED}")
+        _fits(name, getattr(module, attribute, None), parameters)
     if lambda_runtime._PYTHON_WORKER_SCRIPT.count(_SCRIPT_ERROR) != 1:  # noqa: SLF001
         raise PatchMisfitError(f"ministack's worker script reports errors in another way: pin ministack=={_PINNED}")
     drain = lambda_runtime.Worker._drain_stderr_bounded  # noqa: SLF001
     if list(inspect.signature(drain).parameters)[1:] != ["first_line_wait", "idle_confirm", "hard_cap"]:
         raise PatchMisfitError(f"ministack waits for log lines in another way: pin ministack=={_PINNED}")
+
+
+def check_server() -> None:
+    """Raises PatchMisfitError as `check`, for what is patched in the server: these modules start threads."""
+    import hypercorn.asyncio  # noqa: PLC0415
+    from ministack import app  # noqa: PLC0415
+    from ministack.core import persistence  # noqa: PLC0415
+    from ministack.services import cloudformation, dynamodb, stepfunctions  # noqa: PLC0415
+    from ministack.services.cloudformation import drift  # noqa: PLC0415
+
+    served = ["app", "config", "shutdown_trigger", "mode"]
+    _fits("hypercorn.asyncio.serve", getattr(hypercorn.asyncio, "serve", None), served)
+    _fits("app._build_persistence_save_dict", getattr(app, "_build_persistence_save_dict", None), [])
+    _fits("persistence.save_all", getattr(persistence, "save_all", None), ["services"])
+    _fits("persistence.save_state", getattr(persistence, "save_state", None), ["service", "data"])
+    if getattr(persistence, "logger", None) is not logging.getLogger("persistence"):
+        _fits("persistence.logger", None, ["persistence"])
+    executions = getattr(stepfunctions, "_executions", None)
+    _fits("stepfunctions._executions.all_values", getattr(executions, "all_values", None), [])
+    embedded_dynamodb.check(dynamodb, _fits)
+    embedded_stacks.check(app, cloudformation, drift, _fits)
+
+
+def _fits(name: str, found: Any, parameters: list[str]) -> None:
+    if found is None or list(inspect.signature(found).parameters) != parameters:
+        raise PatchMisfitError(f"ministack's {name} does not take {parameters}: pin ministack=={_PINNED}")
 
 
 def patch() -> None:
@@ -150,8 +175,9 @@ def main() -> None:
     root = Path(os.environ["BATCH_PROCESSOR_HOME"])
     embedded_store.own(root, port)
     threading.stack_size(512 * 1024)  # a thread for each row in flight
+    check_server()
     patch()
-    _patch_conditions()
+    patch_server()
     _patch_serving(_saver(root, port))
     from ministack.app import main as serve  # noqa: PLC0415
 
@@ -166,22 +192,19 @@ def main() -> None:
     _end(code if isinstance(code, int) else int(code is not None))
 
 
-def _patch_conditions() -> None:
-    """A Query parses its condition once, not for every item of the partition.
+def patch_server() -> None:
+    """Puts the patches in place that only the server needs."""
+    from ministack import app  # noqa: PLC0415
+    from ministack.core.responses import set_request_account_id, set_request_region  # noqa: PLC0415
+    from ministack.services import cloudformation, dynamodb  # noqa: PLC0415
+    from ministack.services.cloudformation import drift  # noqa: PLC0415
 
-    It is not in `patch`: the import of the module starts a thread.
-    """
-    from ministack.services import dynamodb  # noqa: PLC0415
+    def within(account: str, region: str) -> None:
+        set_request_account_id(account)
+        set_request_region(region)
 
-    evaluate, evaluator = dynamodb._evaluate_condition, dynamodb._ExprEval  # noqa: SLF001
-    for found, parameters in (
-        (evaluate, ["expr", "item", "attr_values", "attr_names", "slot"]),
-        (evaluator, ["tokens", "item", "attr_values", "attr_names"]),
-    ):
-        if list(inspect.signature(found).parameters) != parameters:
-            raise PatchMisfitError(f"ministack's {found.__name__} does not take {parameters}: pin ministack=={_PINNED}")
-    known = embedded_queries.Conditions(evaluate, dynamodb._tokenize, evaluator)  # noqa: SLF001
-    dynamodb._evaluate_condition = known.evaluate  # noqa: SLF001
+    embedded_dynamodb.patch(dynamodb)
+    embedded_stacks.patch(app, cloudformation, drift, within)
 
 
 def _saver(root: Path, port: int) -> embedded_store.Saver:
@@ -192,14 +215,15 @@ def _saver(root: Path, port: int) -> embedded_store.Saver:
     def running() -> bool:
         return any(each.get("status") == "RUNNING" for each in list(stepfunctions._executions.all_values()))  # noqa: SLF001
 
-    services, lock = app._build_persistence_save_dict, dynamodb._lock  # noqa: SLF001
-    return embedded_store.Saver(root, port, services, persistence.save_all, running, (lock,))
+    services = app._build_persistence_save_dict  # noqa: SLF001
+    return embedded_store.Saver(root, port, services, persistence.save_all, running, (dynamodb._lock,))  # noqa: SLF001
 
 
 def _patch_serving(saver: embedded_store.Saver) -> None:
     """Saves while it serves; SIGTERM saves and ends, whoever still waits for an answer.
 
-    No write is answered after the last saving began: answers are sent by the loop, which the saving keeps busy.
+    No write is answered after the last saving began: answers are sent by the loop, which the saving keeps busy. When
+    it cannot be saved, it goes on serving: what it holds would be lost.
     """
     import hypercorn.asyncio  # noqa: PLC0415
 
@@ -211,9 +235,11 @@ def _patch_serving(saver: embedded_store.Saver) -> None:
             asyncio.get_running_loop().add_signal_handler(number, told.set)
 
         async def until_told() -> None:
-            await told.wait()
-            saver.save()
-            _end(0)
+            while True:
+                await told.wait()
+                told.clear()
+                if saver.save():
+                    _end(0)
 
         saver.start()
         await serve(saver.watching(app), config, shutdown_trigger=until_told)

@@ -113,6 +113,23 @@ class Embedded:
         except (urllib.error.URLError, OSError):
             return False
 
+    def _standing(self) -> dict[str, Any]:
+        """What the server says of its saving; empty when it does not answer."""
+        try:
+            with _OPENER.open(self.endpoint + embedded_store.STANDING, timeout=2) as answer:
+                standing: dict[str, Any] = json.loads(answer.read())
+        except (OSError, ValueError):
+            return {}
+        return standing
+
+    def unsaved(self) -> str | None:
+        """Why what the server holds is not on disk, and since when; None when it is, or when it does not answer."""
+        standing = self._standing()
+        if not standing.get("unsaved"):
+            return None
+        since = time.strftime("%H:%M:%S", time.localtime(standing["since"]))
+        return f"what changed since {since} is NOT SAVED and would be lost: {standing['unsaved']}"
+
     def start(self, tell: Callable[[str], None]) -> bool:
         """Starts the local AWS if it is not running and deploys what has changed; whether anything was done."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -129,8 +146,10 @@ class Embedded:
             code = started.poll() if started else None
             if code == embedded_store.TAKEN:
                 started = None  # another start of this folder was first: its server is waited for
-            elif code is not None or (started is None and waited > 1 and not embedded_store.held(self.root)):
+            elif code is not None:
                 raise LocalStackFailed(f"the embedded AWS did not start; its last words are in {self.log}")
+            elif started is None and not embedded_store.held(self.root):
+                started = self._spawn(tell)  # its owner was ended, and what saved for it has done so meanwhile
             if waited > _WAIT_SECONDS:
                 raise LocalStackFailed(
                     f"the embedded AWS (process {self.owner.get('pid')}) does not answer; see {self.log}, "
@@ -198,6 +217,7 @@ class Embedded:
         sam = str(Path(sys.executable).with_name("sam"))
         built = self.root / "build" / name
         config = ["--config-file", str(CHECKOUT / "samconfig.toml")]
+        self._settle(stack)
         self._clear(stack)
         self._command([sam, "build", "-t", template, "-b", str(built), "--build-in-source", *config])
         deploy = [sam, "deploy", "-t", str(built / "template.yaml"), "--stack-name", stack, "--resolve-s3", *config]
@@ -218,9 +238,18 @@ class Embedded:
     def _complete(self) -> bool:
         """Whether what stack.json calls deployed is there: the process may have been killed before it was saved.
 
-        CloudFormation's state is saved last, so that a stack that is there has its resources.
+        CloudFormation's state is saved last, so that a stack that is there has its resources; one that lost some is
+        noticed when it is loaded (service/embedded_stacks.py).
         """
         return {self._status(stack) for stack in (STACK, EXAMPLES_STACK)} <= {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+
+    def _settle(self, stack: str) -> None:
+        """Waits for what a start that was cut had begun: the server goes on with it."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while (self._status(stack) or "").endswith("_IN_PROGRESS") and time.monotonic() < deadline:
+            if self._status(stack) == "REVIEW_IN_PROGRESS":
+                return  # a change set that nobody executes any more
+            time.sleep(0.5)
 
     def _clear(self, stack: str) -> None:
         """Removes a stack whose first deploy was cut: CloudFormation would refuse it for ever; it has no data yet."""
@@ -284,21 +313,40 @@ class Embedded:
             if not registry.knows(target):
                 registry.register(target)
 
-    def stop(self) -> bool:
-        """Stops the local AWS so that its data are written; whether it was running."""
+    def stop(self, tell: Callable[[str], None] = lambda _: None) -> bool:
+        """Stops the local AWS so that its data are written; whether it was running.
+
+        One that cannot write them goes on, and LocalStackFailed says why; one that does not listen is ended.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         with _locked(self.root / "lock"):
             if not self.running():
                 return False
             pid = int(self.owner["pid"])
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _STOP_SECONDS
+            refused = self._standing().get("refused", 0)
+            _signal(pid, signal.SIGTERM)
+            began, told = time.monotonic(), False
             while embedded_store.held(self.root):
-                if time.monotonic() > deadline:
-                    raise LocalStackFailed(f"the embedded AWS (process {pid}) does not stop; see {self.log}")
+                waited = time.monotonic() - began
+                if self._standing().get("refused", 0) > refused:
+                    raise LocalStackFailed(
+                        f"the embedded AWS goes on running: {self.unsaved() or 'it could not save'}. "
+                        f"Make room for {self.root} and stop it again; `kill -9 {pid}` ends it without"
+                    )
+                if waited > _STOP_SECONDS and not told:
+                    told = True
+                    tell(
+                        f"the embedded AWS (process {pid}) did not stop in {_STOP_SECONDS} s and was ended; "
+                        "what it saved before is kept: it saves within seconds of a change"
+                    )
+                    _signal(pid, signal.SIGKILL)  # a child of it that saves goes on, and holds the folder till then
                 time.sleep(0.1)
             return True
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 class _Session(BotocoreSession):

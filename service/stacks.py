@@ -60,7 +60,9 @@ def embedded(local: Embedded) -> Stack:
         raise NoStack("the embedded stack is not running: `batch-processor local start`, or name one with --stack")
     outputs = local.outputs(STACK)
     app = App(_settings(outputs, STACK), local.session(), endpoint_url=local.endpoint)
-    return _stack(app, outputs, f"embedded stack ({local.endpoint.removeprefix('http://')})")
+    unsaved = local.unsaved()
+    label = f"embedded stack ({local.endpoint.removeprefix('http://')})"
+    return _stack(app, outputs, f"{label}; {unsaved}" if unsaved else label)
 
 
 def embedded_app(local: Embedded) -> App:

@@ -75,6 +75,87 @@ def test_a_ministack_that_changed_is_refused(change: str, named: str, tmp_path: 
     assert f"pin ministack=={embedded._PINNED}" in said
 
 
+SERVER = """import hypercorn.asyncio
+from ministack import app
+from ministack.core import persistence
+from ministack.services import cloudformation, dynamodb, stepfunctions
+from ministack.services.cloudformation import drift
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("", "fits"),
+        ("hypercorn.asyncio.serve = lambda app, config: None", "hypercorn.asyncio.serve"),
+        ("del app._build_persistence_save_dict", "app._build_persistence_save_dict"),
+        ("app._load_persisted_state = lambda folder: None", "app._load_persisted_state"),
+        ("persistence.save_all = lambda services, folder: None", "persistence.save_all"),
+        ("persistence.save_state = lambda service: None", "persistence.save_state"),
+        ("persistence.logger = persistence.logging.getLogger('other')", "persistence.logger"),
+        ("stepfunctions._executions = {}", "stepfunctions._executions"),
+        ("del dynamodb._lock", "dynamodb._lock"),
+        ("dynamodb._query = lambda data: None", "dynamodb._query"),
+        ("dynamodb._ttl_reaper = lambda: None", "dynamodb._ttl_reaper"),
+        ("dynamodb._set_item = lambda table, pk_val, sk_val, item: None", "dynamodb._set_item"),
+        ("dynamodb._put_item = lambda request: None", "dynamodb._put_item"),
+        ("dynamodb._index_members = lambda table, index: None", "dynamodb._index_members"),
+        ("dynamodb._evaluate_condition = lambda expr, item: None", "dynamodb._evaluate_condition"),
+        ("cloudformation._stacks = {}", "cloudformation._stacks"),
+        ("drift._DRIFT_READERS['AWS::S3::Bucket'] = (lambda name: None, ())", "AWS::S3::Bucket"),
+    ],
+)
+def test_what_the_server_patches_is_looked_at_too(change: str, named: str, tmp_path: Path) -> None:
+    code = f"""
+{SERVER}
+from service import embedded
+{change}
+try:
+    embedded.check_server()
+    print("fits")
+except embedded.PatchMisfitError as misfit:
+    print(misfit)
+"""
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert named in done.stdout
+    assert change == "" or f"pin ministack=={embedded._PINNED}" in done.stdout
+
+
+def test_one_request_of_dynamodb_is_done_after_the_other_and_none_while_it_is_saved(tmp_path: Path) -> None:
+    """The lock that the saver holds is the one that requests, Step Functions and the reaper take."""
+    code = f"""
+import asyncio, threading
+{SERVER}
+from service import embedded
+embedded.check_server()
+embedded.patch_server()
+lock = dynamodb._lock
+table = {{"TableName": "rows", "BillingMode": "PAY_PER_REQUEST",
+    "KeySchema": [{{"AttributeName": "k", "KeyType": "HASH"}}],
+    "AttributeDefinitions": [{{"AttributeName": "k", "AttributeType": "S"}}]}}
+ask = lambda action, data: asyncio.run(
+    dynamodb.handle_request("POST", "/", {{"x-amz-target": "D." + action}}, __import__("json").dumps(data), {{}}))
+assert ask("CreateTable", table)[0] == 200
+put = {{"TableName": "rows", "Item": {{"k": {{"S": "1"}}}}}}
+transaction = {{"TransactItems": [{{"Put": put}}, {{"Put": {{**put, "Item": {{"k": {{"S": "2"}}}}}}}}]}}
+done = []
+def write():
+    done.append(ask("TransactWriteItems", transaction)[0])
+    key = {{"TableName": "rows", "Key": {{"k": {{"S": "2"}}}}}}
+    done.append("Item" in stepfunctions._invoke_dynamodb("getItem", key))
+with lock:
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join(0.3)
+    assert done == [] and writer.is_alive() and not dynamodb._tables.get("rows")["items"]
+writer.join(60)
+print(done)
+"""
+    done = python(code, tmp_path)
+    assert done.stdout.strip() == "[200, True]", done.stderr
+
+
 def test_patching_starts_no_server_and_leaves_nothing_behind(tmp_path: Path) -> None:
     code = f"""
 import threading

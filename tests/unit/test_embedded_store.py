@@ -86,18 +86,86 @@ def test_only_what_changed_is_saved_in_a_child_and_cloudformation_last(tmp_path:
 
     here = os.getpid()
     saver = Saver(tmp_path, 1, services, save_all, lambda: False)
-    assert saver._save_in_child({"dynamodb"})
-    assert saver._save_in_child({"*"})
-    saver.save()
+    assert saver._save_in_child({"dynamodb"}) == ""
+    assert saver._save_in_child({"*"}) == ""
+    assert saver.save()
     saved = [json.loads(line) for line in (tmp_path / "saved").read_text().splitlines()]
-    assert saved == [[False, "d"], [False, "d", "s", "c"], [True, "d", "s", "c"]]
+    assert saved == [[False, "d"], [False, "d", "s", "c"], [False, "d", "s", "c"]]
 
 
-def test_a_saving_that_fails_is_told_so_that_it_is_tried_again(tmp_path: Path) -> None:
+def failing(words: str) -> Any:
     def fail(_: dict[str, Any]) -> None:
-        raise OSError("no space left")
+        raise OSError(words)
 
-    assert not Saver(tmp_path, 1, dict, fail, lambda: False)._save_in_child({"*"})
+    return fail
+
+
+def test_a_saving_that_fails_is_told_and_no_longer_when_it_works_again(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, 1, dict, failing("no space left"), lambda: False)
+    assert saver._save_in_child({"*"}) == "no space left"
+    assert not saver._save({"*"})
+    since = saver.standing["since"]
+    assert not saver.save()
+    assert saver.standing == {"unsaved": "no space left", "since": since, "refused": 1}
+    saver.save_all = lambda _: None
+    assert saver._save({"*"})
+    assert saver.standing == {"unsaved": None, "since": None, "refused": 1}
+
+
+def test_a_saving_that_was_killed_is_told(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, 1, dict, lambda _: os.kill(os.getpid(), signal.SIGKILL), lambda: False)
+    assert saver._save_in_child({"*"}) == "the saving process ended with -9"
+
+
+def test_what_changed_is_saved_again_after_a_failure_and_the_saver_outlives_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_store, "_EVERY_SECONDS", 0)
+    turns: list[Any] = []
+
+    def running() -> bool:
+        turns.append(None)
+        if len(turns) == 1:
+            raise RuntimeError("dictionary changed size during iteration")
+        if len(turns) > 4:
+            raise SystemExit
+        return False
+
+    saver = Saver(tmp_path, 1, dict, lambda _: None, running)
+    asked: list[set[str]] = []
+    monkeypatch.setattr(
+        saver, "_save_in_child", lambda changed: asked.append(set(changed)) or "full" * (len(asked) < 3)
+    )
+    saver._changed.add("s3")
+    with pytest.raises(SystemExit):
+        saver._go_on()
+    executions = {"stepfunctions", "cloudwatch_logs"}  # it is not known whether any runs
+    assert asked == [{"s3"} | executions] * 3
+    assert saver.standing["unsaved"] is None
+
+
+def test_ministacks_own_saving_goes_on_past_a_failure_and_the_stacks_are_then_left_as_they_were(tmp_path: Path) -> None:
+    """The disk is full, here a folder in the place of the file: what ministack only logs is told."""
+    code = """
+from pathlib import Path
+from ministack.core import persistence
+from service.embedded_store import Saver
+services = {"cloudformation": lambda: {"c": 1}, "dynamodb": lambda: {"d": 1}, "s3": lambda: {"s": 1}}
+saver = Saver(Path("."), 1, lambda: services, persistence.save_all, lambda: False)
+print(saver._save_in_child({"*"}))
+"""
+    state = tmp_path / "state"
+    (state / "dynamodb.json.tmp").mkdir(parents=True)
+    environment = {**os.environ, "PERSIST_STATE": "1", "STATE_DIR": str(state), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    for said, there in (("failed to save dynamodb: [Errno 21]", {"s3.json"}), ("", None)):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith(said or "\n"), done.stderr
+        assert {file.name for file in state.glob("*.json")} == (
+            there or {"cloudformation.json", "dynamodb.json", "s3.json"}
+        )
+        if there:
+            (state / "dynamodb.json.tmp").rmdir()
 
 
 def test_the_users_environment_does_not_reach_the_embedded_stack(

@@ -1,0 +1,82 @@
+"""A stack that a kill left in the middle, or without a resource, is deployed again; another is left alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.embedded_stacks import CUT, mend
+
+ROOT = Path(__file__).parents[2]
+STACK: dict[str, Any] = {
+    "StackStatus": "CREATE_COMPLETE",
+    "_template": {"Resources": {"Table": {"Type": "AWS::DynamoDB::Table"}, "Role": {}}, "Outputs": {"A": 1}},
+    "_resources": {"Table": {"PhysicalResourceId": "t"}, "Role": {"PhysicalResourceId": "r"}},
+}
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
+def test_a_stack_that_is_whole_stays_as_it_is(status: str) -> None:
+    stack = {**copy.deepcopy(STACK), "StackStatus": status}
+    before = copy.deepcopy(stack)
+    assert not mend(stack, lambda _: False)
+    assert stack == before
+
+
+@pytest.mark.parametrize("status", ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"])
+def test_an_update_that_was_cut_can_be_made_again(status: str) -> None:
+    stack = {**copy.deepcopy(STACK), "StackStatus": status}
+    assert mend(stack, lambda _: False)
+    assert stack["StackStatus"] == CUT
+    assert stack["_template"] == {"Resources": {}, "Outputs": {"A": 1}}
+    assert set(stack["_resources"]) == {"Table", "Role"}
+
+
+def test_of_a_resource_that_is_gone_there_is_no_record() -> None:
+    stack = copy.deepcopy(STACK)
+    assert mend(stack, lambda record: record["PhysicalResourceId"] == "t")
+    assert stack["StackStatus"] == CUT
+    assert set(stack["_resources"]) == {"Role"}
+
+
+@pytest.mark.parametrize("status", ["CREATE_IN_PROGRESS", "ROLLBACK_FAILED", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"])
+def test_a_first_deploy_that_was_cut_and_a_stack_that_is_deleted_are_not_mended(status: str) -> None:
+    stack = {**copy.deepcopy(STACK), "StackStatus": status}
+    assert not mend(stack, lambda _: True)
+    assert stack["StackStatus"] == status
+
+
+def test_what_is_gone_is_found_when_it_is_loaded_in_its_own_account_and_region(tmp_path: Path) -> None:
+    code = """
+import json
+from ministack import app
+from ministack.services import cloudformation, dynamodb
+from service import embedded
+account, region = "000000000000", "eu-central-1"
+def load():
+    table = {"ResourceType": "AWS::DynamoDB::Table"}
+    resources = {name: {"PhysicalResourceId": name, **table} for name in ("here", "gone")}
+    resources["other"] = {"PhysicalResourceId": "x", "ResourceType": "AWS::Lambda::Permission"}
+    stack = {"StackStatus": "UPDATE_COMPLETE", "_template": {"Resources": dict.fromkeys(resources, {})},
+        "_resources": resources}
+    cloudformation._stacks.set_scoped(account, region, "stack", stack)
+    dynamodb._tables.set_scoped(account, region, "here", {"TableArn": "a", "TableName": "here"})
+app._load_persisted_state = load
+embedded.patch_server()
+app._load_persisted_state()
+stack = cloudformation._stacks.get_scoped(account, region, "stack")
+print(json.dumps([stack["StackStatus"], sorted(stack["_resources"])]))
+"""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment = {**kept, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [CUT, ["here", "other"]]
