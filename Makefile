@@ -67,7 +67,7 @@ PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check 
 PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
 # referencing needs typing-extensions up to Python 3.12: the embedded stack's functions may run there.
 JSONSCHEMA := jsonschema jsonschema-specifications referencing rpds-py attrs typing-extensions
-LOCAL_ONLY := arrivals cli cli_check cli_common cli_complete cli_local cli_registry cli_report cli_rerun cli_results cli_rows cli_ui client display display_traces embedded embedded_dynamodb embedded_pages embedded_queries embedded_stacks embedded_store local page_tokens queries remap report report_page report_plots report_rows report_times report_words saving schemas spending stacks standing target_files traces ui ui_actions ui_gate ui_orders ui_pages ui_rows ui_words yaml_core
+LOCAL_ONLY := arrivals cli cli_check cli_common cli_complete cli_local cli_registry cli_report cli_rerun cli_results cli_rows cli_ui client display display_traces embedded embedded_dynamodb embedded_history embedded_pages embedded_queries embedded_stacks embedded_store local page_tokens queries remap report report_page report_plots report_rows report_times report_words saving schemas spending stacks standing target_files traces ui ui_actions ui_gate ui_orders ui_pages ui_rows ui_words yaml_core
 
 define package
 	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from service import embedded_dynamodb, embedded_stacks, embedded_store
+from service import embedded_dynamodb, embedded_history, embedded_stacks, embedded_store
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -69,7 +69,7 @@ def check_server() -> None:
     import hypercorn.asyncio  # noqa: PLC0415
     from ministack import app  # noqa: PLC0415
     from ministack.core import persistence  # noqa: PLC0415
-    from ministack.services import cloudformation, dynamodb, stepfunctions  # noqa: PLC0415
+    from ministack.services import cloudformation, cloudwatch_logs, dynamodb, stepfunctions  # noqa: PLC0415
     from ministack.services.cloudformation import drift  # noqa: PLC0415
 
     served = ["app", "config", "shutdown_trigger", "mode"]
@@ -82,6 +82,7 @@ def check_server() -> None:
     executions = getattr(stepfunctions, "_executions", None)
     _fits("stepfunctions._executions.all_values", getattr(executions, "all_values", None), [])
     embedded_dynamodb.check(dynamodb, _fits)
+    embedded_history.check(stepfunctions, cloudwatch_logs, _fits)
     embedded_stacks.check(app, cloudformation, drift, _fits)
 
 
@@ -226,6 +227,7 @@ def _patch_serving(saver: embedded_store.Saver) -> None:
     it cannot be saved, it goes on serving: what it holds would be lost.
     """
     import hypercorn.asyncio  # noqa: PLC0415
+    from ministack.services import cloudwatch_logs, stepfunctions  # noqa: PLC0415
 
     serve = hypercorn.asyncio.serve
 
@@ -242,7 +244,11 @@ def _patch_serving(saver: embedded_store.Saver) -> None:
                     _end(0)
 
         saver.start()
-        await serve(saver.watching(app), config, shutdown_trigger=until_told)
+        forgetting = asyncio.create_task(embedded_history.go_on(stepfunctions, cloudwatch_logs))
+        try:
+            await serve(saver.watching(app), config, shutdown_trigger=until_told)
+        finally:
+            forgetting.cancel()
 
     hypercorn.asyncio.serve = serving  # type: ignore[assignment]
 

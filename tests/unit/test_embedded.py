@@ -78,7 +78,7 @@ def test_a_ministack_that_changed_is_refused(change: str, named: str, tmp_path: 
 SERVER = """import hypercorn.asyncio
 from ministack import app
 from ministack.core import persistence
-from ministack.services import cloudformation, dynamodb, stepfunctions
+from ministack.services import cloudformation, cloudwatch_logs, dynamodb, stepfunctions
 from ministack.services.cloudformation import drift
 """
 
@@ -94,6 +94,7 @@ from ministack.services.cloudformation import drift
         ("persistence.save_state = lambda service: None", "persistence.save_state"),
         ("persistence.logger = persistence.logging.getLogger('other')", "persistence.logger"),
         ("stepfunctions._executions = {}", "stepfunctions._executions"),
+        ("cloudwatch_logs._log_groups = {}", "cloudwatch_logs._log_groups"),
         ("del dynamodb._lock", "dynamodb._lock"),
         ("dynamodb._query = lambda data: None", "dynamodb._query"),
         ("dynamodb._ttl_reaper = lambda: None", "dynamodb._ttl_reaper"),
