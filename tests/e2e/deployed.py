@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service import stacks
+from service.local import CHECKOUT
 
 if TYPE_CHECKING:
     from service.local import Embedded
@@ -32,6 +35,21 @@ class Deployed:
     @property
     def stack(self) -> stacks.Stack:
         return stacks.embedded(self.embedded)
+
+    def add_probe(self) -> None:
+        """The probe as a Lambda function of the name `tool-probe`, which the embedded stack may call."""
+        package = io.BytesIO()
+        with zipfile.ZipFile(package, "w") as archive:
+            archive.write(CHECKOUT / "tests" / "e2e" / "probe.py", "probe.py")
+        self.stack.app.lambda_client.create_function(
+            FunctionName="tool-probe",
+            Runtime="python3.13",
+            Role="arn:aws:iam::000000000000:role/probe",
+            Handler="probe.handler",
+            Code={"ZipFile": package.getvalue()},
+            Timeout=60,
+            Environment={"Variables": {"PROBE_FOLDER": str(self.folder / "probe")}},
+        )
 
     def command(self, *words: str, cwd: Path | None = None, force: bool = True) -> subprocess.CompletedProcess[str]:
         """A command; with `force` it replaces what earlier tests left in the folder."""

@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from deployed import Deployed, eventually
+from deployed import PROBE_ARN, Deployed, eventually
 
-from service import embedded_store
-from service.local import HOME_VARIABLE, Embedded
+from service import embedded_store, local
+from service.local import EXAMPLES_STACK, HOME_VARIABLE, Embedded
 
 HOSTILE = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"),
@@ -84,6 +84,110 @@ def test_a_kill_takes_seconds_not_everything(alive: Any) -> None:
     assert alive.command("local", "start").returncode == 0
     assert {each["batch_id"]: each["status"] for each in alive.rows("batches")}[batch] == "SUCCEEDED"
     ran(alive)
+
+
+def saved_results(alive: Any, name: str) -> list[Any]:
+    """The items of the results table that are on disk."""
+    tables = json.loads((alive.embedded.root / "state" / "dynamodb.json").read_text())["payload"]["tables"]["data"]
+    (table,) = (table for key, table in tables.items() if name in key)
+    return [item for partition in table["items"].values() for item in partition.values()]
+
+
+def stored(items: list[Any]) -> int:
+    return sum(item.get("status") == {"S": "SUCCESS"} and "felled" in str(item) for item in items)
+
+
+def test_a_batch_that_a_kill_cut_is_told_as_it_is_and_completed_without_calling_stored_rows_again(alive: Any) -> None:
+    alive.add_probe()
+    results = alive.stack.app.settings.results_table
+    rows = [f"{name},felled,{'go' if name in 'efgh' else ''}" for name in "abcdefgh"]
+    alive.write("felled.csv", "\n".join(["id,probe,wait_for", *rows]))
+    with alive.popen("run", "felled.csv", "--target", PROBE_ARN, "--json") as running:
+        eventually(lambda: stored(saved_results(alive, results)) == 4, seconds=120)
+        killed(alive)
+        (alive.folder / "probe" / "felled" / "go").touch()
+        running.wait(timeout=120)
+    assert alive.command("local", "start").returncode == 0
+    (batch,) = (each["batch_id"] for each in alive.rows("batches") if "felled" in str(each))
+    told = json.loads(alive.command("status", batch, "--json").stdout)
+    assert (told["status"], told["rows_done"], told["counts"]["SUCCESS"]) == ("FAILED", 4, 4)
+    done = alive.json("rerun", batch, "-o", "felled-again.csv")
+    assert (done["status"], done["row_count"], done["counts"]["SUCCESS"]) == ("SUCCEEDED", 8, 8)
+    calls = {path.name: path.stat().st_size for path in (alive.folder / "probe" / "felled").glob("calls-*")}
+    assert {name: calls[f"calls-{name}"] for name in "abcd"} == dict.fromkeys("abcd", 1)
+
+
+def edited(alive: Any, service: str, change: Any) -> None:
+    file = alive.embedded.root / "state" / f"{service}.json"
+    state = json.loads(file.read_text())
+    change(state["payload"])
+    file.write_text(json.dumps(state))
+
+
+def without(store: Any, name: str) -> None:
+    (key,) = (key for key in store["data"] if name in key)
+    del store["data"][key]
+
+
+def test_a_table_and_a_function_that_are_gone_and_an_update_that_was_cut_are_deployed_again(alive: Any) -> None:
+    batch, app = ran(alive), alive.stack.app
+    registry = app.settings.registry_table
+    eventually(lambda: batch in (alive.embedded.root / "state" / "dynamodb.json").read_text(), 120)
+    killed(alive)
+    edited(alive, "dynamodb", lambda state: without(state["tables"], registry))
+    edited(alive, "lambda", lambda state: without(state["functions"], "OutputWriter"))
+
+    def cut(state: Any) -> None:
+        (stack,) = (stack for key, stack in state["stacks"]["data"].items() if f"'{EXAMPLES_STACK}'" in key)
+        stack["StackStatus"] = "UPDATE_IN_PROGRESS"
+
+    edited(alive, "cloudformation", cut)
+    started = alive.command("local", "start")
+    assert started.returncode == 0, started.stderr
+    assert "deploying" in started.stderr
+    assert {each["batch_id"]: each["status"] for each in alive.rows("batches")}[batch] == "SUCCEEDED"
+    assert alive.stack.app.settings == app.settings, "the tables and the bucket of before"
+    ran(alive)
+    assert "deploying" not in alive.command("local", "start").stderr
+
+
+def test_a_state_that_cannot_be_saved_is_told_and_kept_in_memory(alive: Any) -> None:
+    """The disk is full: here a folder stands where a file is to be written."""
+    in_the_way = alive.embedded.root / "state" / "dynamodb.json.tmp"
+
+    def placed() -> bool:
+        try:
+            in_the_way.mkdir()
+        except FileExistsError:  # it is just being written
+            return False
+        return True
+
+    eventually(placed)
+    batch = ran(alive)
+    told = eventually(lambda: alive.json("local", "status")["unsaved"])
+    assert "NOT SAVED" in told
+    assert "dynamodb" in told
+    assert "NOT SAVED" in alive.command("batches").stderr
+    refused = alive.command("local", "stop")
+    assert refused.returncode != 0
+    assert "goes on running" in refused.stderr
+    assert batch in str(alive.rows("batches"))
+    in_the_way.rmdir()
+    eventually(lambda: alive.json("local", "status")["unsaved"] is None)
+    assert alive.command("local", "stop").returncode == 0
+    assert alive.command("local", "start").returncode == 0
+    assert batch in str(alive.rows("batches"))
+
+
+def test_a_server_that_does_not_listen_is_ended_after_a_while(alive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_STOP_SECONDS", 1)
+    os.kill(pid(alive), signal.SIGSTOP)
+    said: list[str] = []
+    assert alive.embedded.stop(said.append)
+    assert len(said) == 1
+    assert "was ended" in said[0]
+    assert not alive.embedded.running()
+    assert alive.command("local", "start").returncode == 0
 
 
 def test_a_kill_that_left_nothing_deploys_again(alive: Any) -> None:
