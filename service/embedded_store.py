@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TAKEN = 75  # exit code: the folder belongs to another server (EX_TEMPFAIL of sysexits.h)
 _OWNER = "server.json"
 _EVERY_SECONDS = 1.0
+_AGAIN_SECONDS = 4.0  # after a saving that failed
 _LONGEST_SAVE = 300
 _ALL = "*"
 _LAST = "cloudformation"
@@ -179,6 +180,7 @@ class Saver:
             self._changed -= changed  # before what it is saved from is looked at: what comes meanwhile is saved next
             if changed and not self._save(changed):
                 self._changed |= changed
+                time.sleep(_AGAIN_SECONDS)
             time.sleep(time.monotonic() - began)  # at most half the time is spent on it, however much there is
 
     def _save(self, changed: Iterable[str]) -> bool:

@@ -121,6 +121,7 @@ def test_what_changed_is_saved_again_after_a_failure_and_the_saver_outlives_what
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_store, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(embedded_store, "_AGAIN_SECONDS", 0)
     turns: list[Any] = []
 
     def running() -> bool:
