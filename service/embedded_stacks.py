@@ -50,6 +50,9 @@ def mend(stack: dict[str, Any], is_gone: Callable[[dict[str, Any]], bool]) -> bo
     """
     status = stack.get("StackStatus", "")
     cut = status.startswith("UPDATE_") and status.endswith("_IN_PROGRESS")
+    if status.endswith("_IN_PROGRESS") and not cut and not status.startswith("REVIEW_"):
+        stack["StackStatus"] = status.replace("_IN_PROGRESS", "_FAILED")  # its first deploy, which is made anew
+        return True
     records = stack.get("_resources") or {}
     gone = [name for name, record in records.items() if is_gone(record)] if status.endswith("_COMPLETE") or cut else []
     if not (cut or gone) or status == "DELETE_COMPLETE":

@@ -39,6 +39,13 @@ def test_an_update_that_was_cut_can_be_made_again(status: str) -> None:
     assert set(stack["_resources"]) == {"Table", "Role"}
 
 
+@pytest.mark.parametrize("step", ["CREATE", "ROLLBACK", "DELETE"])
+def test_a_first_deploy_that_was_cut_is_not_waited_for(step: str) -> None:
+    stack = {**copy.deepcopy(STACK), "StackStatus": f"{step}_IN_PROGRESS"}
+    assert mend(stack, lambda _: True)
+    assert stack["StackStatus"] == f"{step}_FAILED"
+
+
 def test_of_a_resource_that_is_gone_there_is_no_record() -> None:
     stack = copy.deepcopy(STACK)
     assert mend(stack, lambda record: record["PhysicalResourceId"] == "t")
@@ -46,8 +53,8 @@ def test_of_a_resource_that_is_gone_there_is_no_record() -> None:
     assert set(stack["_resources"]) == {"Role"}
 
 
-@pytest.mark.parametrize("status", ["CREATE_IN_PROGRESS", "ROLLBACK_FAILED", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"])
-def test_a_first_deploy_that_was_cut_and_a_stack_that_is_deleted_are_not_mended(status: str) -> None:
+@pytest.mark.parametrize("status", ["CREATE_FAILED", "ROLLBACK_FAILED", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"])
+def test_a_first_deploy_that_failed_and_a_stack_that_is_deleted_are_not_mended(status: str) -> None:
     stack = {**copy.deepcopy(STACK), "StackStatus": status}
     assert not mend(stack, lambda _: True)
     assert stack["StackStatus"] == status
