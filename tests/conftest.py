@@ -38,10 +38,8 @@ SETTINGS = Settings(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests side by side: those that share a server stay in one process, those of one file too."""
     for item in items:
-        folder = item.path.parent.name
-        own_server = item.path.name == "test_embedded_life.py"
-        shared = folder in ("e2e", "dynamodb_local", "browser") and not own_server
-        item.add_marker(pytest.mark.xdist_group(folder if shared else item.path.name))
+        shared = next((name for name in ("deployed", "endpoint") if name in item.fixturenames), item.path.name)
+        item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session", autouse=True)
