@@ -7,6 +7,7 @@ or a stack that is complete while a resource of it was never saved, or was lost 
 from __future__ import annotations
 
 import contextvars
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def patch(app: Any, cloudformation: Any, drift: Any, within: Callable[[str, str]
     app._load_persisted_state = mended  # noqa: SLF001
 
 
-def mend(stack: dict[str, Any], is_gone: Callable[[dict[str, Any]], bool]) -> bool:
+def mend(stack: dict[str, Any], is_gone: Callable[[dict[str, Any]], bool | None]) -> bool:
     """Make a stack that was cut, or lacks a resource, differ from any template; whether it was.
 
     The next deploy then goes over each of its resources: it makes those of which there is no record, and updates the
@@ -57,17 +58,27 @@ def mend(stack: dict[str, Any], is_gone: Callable[[dict[str, Any]], bool]) -> bo
     gone = [name for name, record in records.items() if is_gone(record)] if status.endswith("_COMPLETE") or cut else []
     if not (cut or gone) or status == "DELETE_COMPLETE":
         return False
-    for name in gone:
+    for name in (*gone, *_parts(records, gone, is_gone)):
         del records[name]
     stack["_template"] = {**(stack.get("_template") or {}), "Resources": {}}
     stack["StackStatus"] = CUT
     return True
 
 
-def _is_gone(drift: Any, record: dict[str, Any]) -> bool:
-    """Tell whether a resource that is known by name is not there; of a kind that cannot be looked up it is."""
+def _parts(records: dict[str, Any], gone: list[str], is_gone: Callable[[dict[str, Any]], bool | None]) -> list[str]:
+    """Return what was part of a resource that is gone, as a function's version and alias: its record names it."""
+    ids = [records[name].get("PhysicalResourceId", "") for name in gone]
+    return [
+        name
+        for name, record in records.items()
+        if is_gone(record) is None and any(each and each in json.dumps(record, default=str) for each in ids)
+    ]
+
+
+def _is_gone(drift: Any, record: dict[str, Any]) -> bool | None:
+    """Tell whether a resource that is known by name is not there; None of a kind that cannot be looked up."""
     kind = record.get("ResourceType", "")
     if not drift.supports_drift(kind):
-        return False
+        return None
     reader, _ = drift._DRIFT_READERS[kind]  # noqa: SLF001
     return reader(record.get("PhysicalResourceId", ""), record.get("Properties") or {}) is None

@@ -53,6 +53,20 @@ def test_of_a_resource_that_is_gone_there_is_no_record() -> None:
     assert set(stack["_resources"]) == {"Role"}
 
 
+def test_what_was_part_of_a_resource_that_is_gone_is_made_with_it() -> None:
+    """A function's version and alias cannot be looked up by themselves, and are nothing without it."""
+    stack = copy.deepcopy(STACK)
+    stack["_resources"] = {
+        "Function": {"PhysicalResourceId": "f"},
+        "Role": {"PhysicalResourceId": "f-role"},
+        "Alias": {"PhysicalResourceId": "arn:f:live"},
+        "Permission": {"PhysicalResourceId": "p", "Properties": {"FunctionName": "f"}},
+        "Else": {"PhysicalResourceId": "x", "Properties": {"Name": "y"}},
+    }
+    assert mend(stack, lambda record: {"f": True, "f-role": False}.get(record["PhysicalResourceId"]))
+    assert set(stack["_resources"]) == {"Role", "Else"}
+
+
 @pytest.mark.parametrize("status", ["CREATE_FAILED", "ROLLBACK_FAILED", "DELETE_COMPLETE", "REVIEW_IN_PROGRESS"])
 def test_a_first_deploy_that_failed_and_a_stack_that_is_deleted_are_not_mended(status: str) -> None:
     stack = {**copy.deepcopy(STACK), "StackStatus": status}
