@@ -31,7 +31,7 @@ types: setup
 	@$(BIN)/mypy
 
 unit: setup
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -q
+	@$(BIN)/python -m pytest -n auto --dist loadfile -q
 
 docs: setup ## Write docs/commands.md again
 	@$(BIN)/python docs/make_commands.py

@@ -34,14 +34,6 @@ SETTINGS = Settings(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests side by side: those that share a server stay in one process, those of one file too."""
-    for item in items:
-        shared = next((name for name in ("deployed", "endpoint") if name in item.fixturenames), item.path.name)
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def models_read_once() -> Iterator[None]:
     """botocore's descriptions of the services: each session reads them anew, which takes longer than most tests."""
