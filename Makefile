@@ -25,7 +25,7 @@ demo: setup ## Run 3,708 product reviews through the application on this machine
 test: setup lint types unit ## Lint, types and every test
 
 lint: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/cfn-lint template.yaml examples/template.yaml
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo --no-cache && $(BIN)/cfn-lint template.yaml examples/template.yaml
 
 types: setup
 	@$(BIN)/mypy
@@ -54,7 +54,6 @@ clean: ## Remove what was built (the embedded stack's data stay)
 # --- packages of the functions: called by `sam build`, one target per function ---------------------------------------
 # For AWS: wheels of the functions' runtime (python3.13, arm64), whatever Python runs here. BATCH_PROCESSOR_BUILD=local:
 # wheels for the Python that runs here, which the embedded stack's functions run under.
-# boto3 and botocore are the runtime's own; jmespath is pinned on purpose: mappings are written in its language.
 BUILD_PYTHON ?= $(if $(wildcard $(BIN)/python),$(abspath $(BIN)/python),$(PYTHON))
 ifeq ($(BATCH_PROCESSOR_BUILD),local)
 WHEELS :=
@@ -64,28 +63,26 @@ WHEELS := --python-version 3.13 --implementation cp --only-binary=:all: \
 endif
 PIP_TARGET = $(BUILD_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	-c constraints.txt $(WHEELS) --target "$(ARTIFACTS_DIR)"
-PYDANTIC := pydantic pydantic-core annotated-types typing-extensions typing-inspection
-# referencing needs typing-extensions up to Python 3.12: the embedded stack's functions may run there.
-JSONSCHEMA := jsonschema jsonschema-specifications referencing rpds-py attrs typing-extensions
-LOCAL_ONLY := arrivals cli cli_check cli_common cli_complete cli_local cli_registry cli_report cli_rerun cli_results cli_rows cli_ui client display display_traces embedded embedded_dynamodb embedded_history embedded_pages embedded_queries embedded_stacks embedded_store local page_tokens queries remap report report_page report_plots report_rows report_times report_words saving schemas spending stacks standing target_files traces ui ui_actions ui_gate ui_orders ui_pages ui_rows ui_words yaml_core
 
+# A handler, everything of service/ but the console, and the function's own dependency group of pyproject.toml.
 define package
-	mkdir -p "$(ARTIFACTS_DIR)/handlers" "$(ARTIFACTS_DIR)/service"
+	mkdir -p "$(ARTIFACTS_DIR)/handlers"
 	cp handlers/__init__.py handlers/$(1).py "$(ARTIFACTS_DIR)/handlers/"
-	cp service/*.py "$(ARTIFACTS_DIR)/service/"
-	rm -f $(foreach module,$(LOCAL_ONLY),"$(ARTIFACTS_DIR)/service/$(module).py")
-	$(if $(strip $(2)),$(PIP_TARGET) $(2))
+	cp -r service "$(ARTIFACTS_DIR)/"
+	rm -rf "$(ARTIFACTS_DIR)/service/console"
+	$(PIP_TARGET) $$($(BUILD_PYTHON) infra/requirements.py $(1))
 	rm -rf "$(ARTIFACTS_DIR)"/bin "$(ARTIFACTS_DIR)"/*/tests
+	find "$(ARTIFACTS_DIR)" -name __pycache__ -prune -exec rm -rf {} +
 endef
 
 build-PrepareBatchFunction:
-	$(call package,prepare_batch,$(sort $(PYDANTIC) $(JSONSCHEMA)) pynamodb jmespath google-re2 msgspec)
+	$(call package,prepare_batch)
 
 build-InputMapperFunction:
-	$(call package,transform_input,$(JSONSCHEMA) jmespath google-re2)
+	$(call package,transform_input)
 
 build-OutputWriterFunction:
-	$(call package,write_result,jmespath google-re2)
+	$(call package,write_result)
 
 build-ResultAggregatorFunction:
-	$(call package,aggregate_results,pynamodb msgspec)
+	$(call package,aggregate_results)

@@ -192,7 +192,7 @@ def boto3_resource(endpoint: str, s3: NullS3) -> Callable[[], None]:
 
 
 def pynamodb_models(endpoint: str, s3: NullS3) -> Callable[[], None]:
-    from service.table import ResultItem  # noqa: PLC0415
+    from service.store.tables import ResultItem  # noqa: PLC0415
 
     ResultItem.Meta.host, ResultItem.Meta.region = endpoint, "us-east-1"
 
@@ -232,7 +232,7 @@ def awswrangler(endpoint: str, s3: NullS3) -> Callable[[], None]:
 
 def ours(endpoint: str, s3: NullS3) -> Callable[[], None]:
     from service.app import App  # noqa: PLC0415
-    from service.export import Export  # noqa: PLC0415
+    from service.export.run import Export  # noqa: PLC0415
 
     settings: Any = SimpleNamespace(results_table=TABLE)
     app = App(settings, endpoint_url=endpoint)

@@ -35,7 +35,7 @@ import jmespath
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from service.output_mapping import compile_output_mapping
+from service.extraction.compiler import compile_output_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable

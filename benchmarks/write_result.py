@@ -210,7 +210,7 @@ def same_item(kind: str, endpoint: str) -> Callable[[bytes], None]:
 def pynamodb_model(kind: str, endpoint: str) -> Callable[[bytes], None]:
     from pynamodb.attributes import MapAttribute  # noqa: PLC0415
 
-    from service.table import ResultItem  # noqa: PLC0415
+    from service.store.tables import ResultItem  # noqa: PLC0415
 
     class WholeResult(ResultItem):
         class Meta:
@@ -327,7 +327,7 @@ class Process:
 
 def fields_of(put: str) -> dict[str, Any]:
     """The fields in a PutItem's body, numbers by value."""
-    from service.codec import decode  # noqa: PLC0415
+    from service.store.attribute_values import decode  # noqa: PLC0415
 
     fields: dict[str, Any] = decode(json.loads(put)["Item"]["output_data"])
     return fields

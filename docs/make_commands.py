@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli import cli
+from service.console.cli.main import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

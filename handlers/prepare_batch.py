@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.prepare import prepare
+from service.steps.prepare_batch import prepare
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.rows import transform_chunk
+from service.steps.transform_input import transform_chunk
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.results import finish_chunk, handle_failure, handle_refusal, lose_chunk, store_plain, write_output
+from service.steps.write_result import (
+    finish_chunk,
+    handle_failure,
+    handle_refusal,
+    lose_chunk,
+    store_plain,
+    write_output,
+)
 
 
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.pages import PageReader
-    from service.plans import Plans
-    from service.records import Records
-    from service.registry import Registry
-    from service.store import ResultStore
+    from service.store.batches import Records
+    from service.store.page_reader import PageReader
+    from service.store.plans import Plans
+    from service.store.registry import Registry
+    from service.store.results import ResultStore
 
 # Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
 _ATTEMPTS = 9  # requests for one call, the first one too
@@ -55,7 +55,7 @@ class App:
     @cached_property
     def dynamodb(self) -> Any:
         """Client of DynamoDB."""
-        from service.puts import write_bodies  # noqa: PLC0415 - a function loads only what it calls
+        from service.store.put_body import write_bodies  # noqa: PLC0415 - a function loads only what it calls
 
         dynamodb = self.client("dynamodb", read_timeout=_DYNAMODB_SECONDS)
         write_bodies(dynamodb)
@@ -79,28 +79,28 @@ class App:
     @cached_property
     def store(self) -> ResultStore:
         """Results by row, in order."""
-        from service.store import ResultStore  # noqa: PLC0415
+        from service.store.results import ResultStore  # noqa: PLC0415
 
         return ResultStore(self.dynamodb, self.settings.results_table)
 
     @cached_property
     def reader(self) -> PageReader:
         """The same results as typed structs, page by page."""
-        from service.pages import PageReader  # noqa: PLC0415
+        from service.store.page_reader import PageReader  # noqa: PLC0415
 
         return PageReader(self.dynamodb, self.settings.results_table)
 
     @cached_property
     def plans(self) -> Plans:
         """Plans by batch and hash, and the stop flag."""
-        from service.plans import Plans  # noqa: PLC0415
+        from service.store.plans import Plans  # noqa: PLC0415
 
         return Plans(self.dynamodb, self.settings.batches_table)
 
     @cached_property
     def records(self) -> Records:
         """Batch records."""
-        from service.records import Records  # noqa: PLC0415
+        from service.store.batches import Records  # noqa: PLC0415
 
         self._bind()
         return Records()
@@ -108,7 +108,7 @@ class App:
     @cached_property
     def registry(self) -> Registry:
         """Targets by name and version."""
-        from service.registry import Registry  # noqa: PLC0415
+        from service.store.registry import Registry  # noqa: PLC0415
 
         self._bind()
         return Registry()
@@ -116,15 +116,15 @@ class App:
     @cached_property
     def queries(self) -> Any:
         """The module of queries by index, its models bound to this stack."""
-        from service import queries  # noqa: PLC0415
+        from service.store import queries  # noqa: PLC0415
 
         self._bind()
         return queries
 
     def _bind(self) -> None:
-        from service import table  # noqa: PLC0415
+        from service.store import tables  # noqa: PLC0415
 
-        table.bind(self.settings, self.dynamodb)
+        tables.bind(self.settings, self.dynamodb)
 
 
 @lru_cache(maxsize=1)

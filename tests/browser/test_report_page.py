@@ -11,7 +11,7 @@ from made_reports import HOSTILE, hostile, item, known, mixed
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from service.report_words import took
+from service.console.report.wording import took
 
 OVERFLOW = """
   return [...document.querySelectorAll('body *')].filter((element) => {

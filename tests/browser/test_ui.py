@@ -21,12 +21,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 from waitress import wasyncore
 from waitress.server import create_server
 
-from service import batches, cli_ui, ui
+from service.batch.rerun import prepare
+from service.console.cli import ui as cli_ui
+from service.console.stacks import Stack
+from service.console.web import wsgi
+from service.console.web.gate import Gate
+from service.console.web.orders import Orders
 from service.models import Result, row_id
-from service.rerun import prepare
-from service.stacks import Stack
-from service.ui_gate import Gate
-from service.ui_orders import Orders
+from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
     from service.app import App
-    from service.table import BatchItem
+    from service.store.tables import BatchItem
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batches"
 OVERFLOW = """
@@ -100,7 +102,7 @@ def view(app: App, chromium: Chrome) -> Iterator[View]:
     listening = cli_ui._listen(None)
     gate = Gate(listening.getsockname()[1])
     channels: dict[int, Any] = {}
-    served = create_server(ui.create(stack, gate, Orders(stack)), map=channels, sockets=[listening], threads=4)
+    served = create_server(wsgi.create(stack, gate, Orders(stack)), map=channels, sockets=[listening], threads=4)
     thread = threading.Thread(target=served.run)
     thread.start()
     chromium.get_log("browser")
@@ -131,7 +133,7 @@ def begun(app: App, rows: int) -> BatchItem:
 
 def close(app: App, record: BatchItem) -> None:
     run = len(app.records.get(record.batch_id).runs or [1])
-    batches.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
+    aggregate_results.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
 
 
 def count(app: App, record: BatchItem, **counts: int) -> None:

@@ -8,11 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from service import remap
+from service.console import remap
+from service.extraction.compiler import compile_output_mapping
 from service.models import Result, RowStatus, row_id
-from service.output_mapping import compile_output_mapping
-from service.store import to_item
-from service.table import BatchItem
+from service.store.results import to_item
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,12 +13,13 @@ from botocore.httpsession import URLLib3Session
 from made_results import BATCH, MOMENT, PAST, fill, kept, remap_of, result, there
 
 from service import app as clients
-from service import codec, remap
+from service.console import remap
+from service.console.remap import Fate
 from service.models import RowStatus, row_id
-from service.registry import RegisteredTarget
-from service.remap import Fate
-from service.store import extracted, to_item, with_extracted
-from service.table import BatchItem
+from service.store import attribute_values
+from service.store.registry import RegisteredTarget
+from service.store.results import extracted, to_item, with_extracted
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from service.app import App
@@ -126,7 +127,7 @@ def test_a_remap_of_a_batch_goes_on_over_a_lost_answer(app: App) -> None:
     trouble = Lost(app, "UpdateItem", 1, table=app.settings.results_table)
     assert remap.remap(app, order, print).counts.keys() <= {Fate.CHANGED, Fate.SAME}
     assert trouble.requests == 2
-    assert codec.decode(there(app)[row_id(1)]["output_data"]) == {"y": 1}
+    assert attribute_values.decode(there(app)[row_id(1)]["output_data"]) == {"y": 1}
 
 
 def test_a_remap_of_a_batch_whose_records_answer_was_lost_goes_on(app: App) -> None:

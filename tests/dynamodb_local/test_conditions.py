@@ -14,13 +14,14 @@ import pytest
 from made_results import BATCH, FUTURE, MOMENT, NOW, PAST, at_once, fill, kept, remap_of, requests_of, result, there
 from test_store import CASES
 
-from service import codec, remap
+from service.console import remap
+from service.console.remap import Fate
 from service.models import RowStatus, row_id
-from service.records import BatchTaken
-from service.registry import RegisteredTarget
-from service.remap import Fate
-from service.store import extracted, extracts_the_same, to_item, with_extracted
-from service.table import BatchItem
+from service.store import attribute_values
+from service.store.batches import BatchTaken
+from service.store.registry import RegisteredTarget
+from service.store.results import extracted, extracts_the_same, to_item, with_extracted
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +252,7 @@ def test_a_remap_beside_a_run_leaves_every_result_with_the_fields_of_its_own_out
     assert {item["run"]["N"] for item in after.values()} == {"1", "2"}
     for item in after.values():
         y = json.loads(gzip.decompress(item["output"]["B"]))["y"]
-        assert codec.decode(item["output_data"]) == {"y": y, "twice": 2 * y}
+        assert attribute_values.decode(item["output_data"]) == {"y": y, "twice": 2 * y}
         assert (y < 0) == (item["run"]["N"] == "2")
     assert list(app.queries.failed(BATCH)) == []
 

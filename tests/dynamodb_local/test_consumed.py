@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.client import BaseClient
 
-from service import store
-from service.cost import Profile, spent
+from service.cost.estimate import Profile, spent
 from service.models import Result, error_of, row_id
-from service.table import BatchItem
+from service.store import results as store
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from service.app import App
-    from service.cost import Cost
+    from service.cost.estimate import Cost
 
 BATCH = "sentiment#20261122T135607-805de0"
 RESULT = Result(BATCH, "", "SUCCESS", {"text": "x" * 300}, {"category": "y" * 100}, 1234, ttl=1_999_999_999, method="m")

@@ -10,7 +10,7 @@ import pytest
 from made_results import BATCH, MOMENT, fill, result, there
 
 from service.models import RowStatus, row_id
-from service.store import extracted
+from service.store.results import extracted
 
 if TYPE_CHECKING:
     from service.app import App
@@ -55,8 +55,8 @@ def test_an_item_is_there_to_its_last_second_for_readers_and_writers_alike(
     now = int(time.time()) + 3_600
     fill(app, [result(row, FAILED if row % 2 else SUCCESS, ttl=now - late, output=b"z") for row in range(1, 5)])
     before = there(app)
-    for module in ("store", "pages", "queries"):
-        monkeypatch.setattr(f"service.{module}.time", SimpleNamespace(time=lambda: now + 0.9))
+    for module in ("results", "page_reader", "queries"):
+        monkeypatch.setattr(f"service.store.{module}.time", SimpleNamespace(time=lambda: now + 0.9))
     rows = {name: [] if late else [row_id(1), row_id(3)] for name in readers(app)}
     if not late:
         rows |= dict.fromkeys(["store", "reader", "reader, dense", "batch", "time"], sorted(before))

@@ -16,11 +16,11 @@ from pynamodb.attributes import (
     UnicodeAttribute,
 )
 
-from service import batches
 from service.errors import BatchRefused
 from service.models import OPEN, BatchStatus
-from service.registry import RegisteredTarget
-from service.table import BatchItem, ResultItem, TargetItem
+from service.steps import aggregate_results
+from service.store.registry import RegisteredTarget
+from service.store.tables import BatchItem, ResultItem, TargetItem
 
 if TYPE_CHECKING:
     from service.app import App
@@ -87,15 +87,15 @@ def test_conditions_on_the_state_of_a_batch(app: App, status: BatchStatus) -> No
     assert not app.plans.stopped(BATCH)
     if status == "AGGREGATING":
         with pytest.raises(BatchRefused, match="its CSV is being made: nothing to stop"):
-            batches.stop(app, BATCH)
+            aggregate_results.stop(app, BATCH)
     elif opened:
-        assert batches.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
+        assert aggregate_results.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
         assert app.plans.stopped(BATCH)
     else:
         with pytest.raises(BatchRefused, match="has ended already"):
-            batches.stop(app, BATCH)
-    assert batches.close_record(app, app.records.get(BATCH), "ABORTED", None) == opened
-    assert not batches.close_record(app, app.records.get(BATCH), "ABORTED", None)
+            aggregate_results.stop(app, BATCH)
+    assert aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None) == opened
+    assert not aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None)
 
 
 def test_targets(app: App) -> None:

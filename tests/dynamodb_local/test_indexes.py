@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from made_results import BATCH, MOMENT, fill, result, there
 
 from service.models import FAILURES, RowStatus, row_id
-from service.page_tokens import Position
-from service.store import extracted, shard
+from service.store.page_tokens import Position
+from service.store.results import extracted, shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

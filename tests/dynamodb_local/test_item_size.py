@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_results import BATCH, fill, kept, remap_of, result, there
 
-from service import codec, plans, remap
+from service.console import remap
+from service.console.remap import Fate
 from service.errors import BatchRefused
 from service.models import RowStatus, row_id
-from service.remap import Fate
-from service.results import store_plain
-from service.store import ITEM_BYTES, item_bytes, to_item
+from service.steps.write_result import store_plain
+from service.store import attribute_values, plans
+from service.store.results import ITEM_BYTES, item_bytes, to_item
 
 if TYPE_CHECKING:
     from service.app import App
@@ -48,7 +49,12 @@ NUMBERS: list[Any] = [0, 1, -1, 12, -123, 0.5, 100, 10**37, 1e22, 1e-130, 9.9e12
 
 def padded(value: Any, size: int) -> dict[str, Any]:
     """An item that holds the value and is, by our count, of this size."""
-    item = {"batch_id": {"S": BATCH}, "row_id": {"S": row_id(1)}, "v": codec.encode({"v": value}), "p": {"S": ""}}
+    item = {
+        "batch_id": {"S": BATCH},
+        "row_id": {"S": row_id(1)},
+        "v": attribute_values.encode({"v": value}),
+        "p": {"S": ""},
+    }
     return {**item, "p": {"S": "x" * (size - item_bytes(item))}}
 
 

@@ -11,10 +11,11 @@ import pytest
 from made import chunk_event, finished, make_tool, manifest, prepared, row_event, rows_csv, stored
 from moto import mock_aws
 
-from service import batches, remap
 from service.app import App
-from service.results import finish_chunk, handle_failure, write_output
-from service.rows import transform_chunk
+from service.console import remap
+from service.steps import aggregate_results
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,14 +70,14 @@ def test_a_batch_from_its_source_to_its_csv_and_to_another(app: App) -> None:
     mapping = {"extraction_methods": [{"method": "direct", "paths": {"x": "x"}}]}
     batch = prepared(app, rows_csv(5), output_mapping=mapping)
     run(app, batch, {1: {"x": 1.5, "y": "a"}, 2: {"y": "b"}, 4: {"x": "c" * 9_000, "y": "d"}, 5: {"x": 5, "y": "e"}})
-    ended = batches.aggregate(app, {"batch": batch}, plenty)
+    ended = aggregate_results.aggregate(app, {"batch": batch}, plenty)
     assert ended["status"] == "PARTIAL"
     assert {name: count for name, count in ended["counts"].items() if count} == {
         "SUCCESS": 3,
         "FAILED": 1,
         "EXTRACTION_FAILED": 1,
     }
-    assert batches.progress(app, app.records.get(BATCH))["rows_done"] == 5
+    assert aggregate_results.progress(app, app.records.get(BATCH))["rows_done"] == 5
     assert app.records.chunk_counts(BATCH, 1).total() == 5
     assert [row["row_number"] for row in app.queries.failed(BATCH)] == [2, 3]
     assert stored(app, BATCH, 1)["output_data"] == {"M": {"x": {"N": "1.5"}}}
@@ -86,7 +87,7 @@ def test_a_batch_from_its_source_to_its_csv_and_to_another(app: App) -> None:
     other = {"output_mapping": {"extraction_methods": [{"method": "direct", "paths": {"y": "y"}}]}}
     tally = remap.remap(app, remap.check(app, app.records.get(BATCH), other), print)
     assert {fate.value: count for fate, count in tally.counts.items()} == {"changed": 4, "no answer": 1}
-    again = batches.aggregate(app, {"batch_id": BATCH}, plenty)
+    again = aggregate_results.aggregate(app, {"batch_id": BATCH}, plenty)
     assert (again["status"], again["counts"]["SUCCESS"], again["counts"]["FAILED"]) == ("PARTIAL", 4, 1)
     assert [line["output_y"] for line in lines(app, again["csv_location"])] == ["a", "b", "", "d", "e"]
     assert [row["row_number"] for row in app.queries.failed(BATCH)] == [3]
@@ -96,7 +97,7 @@ def test_columns_that_no_mapping_names_come_in_an_order_of_their_own(app: App) -
     """DynamoDB gives the fields of a map in any order (Developer Guide, "Data types": a map is unordered)."""
     batch = prepared(app, rows_csv(1))
     run(app, batch, {1: {"a": 1, "score": 2, "title": 3, "x1": 4, "z": 5}})
-    ended = batches.aggregate(app, {"batch": batch}, plenty)
+    ended = aggregate_results.aggregate(app, {"batch": batch}, plenty)
     (line,) = lines(app, ended["csv_location"])
     assert [name for name in line if name.startswith("output_")] == [
         f"output_{name}" for name in ("a", "score", "title", "x1", "z")

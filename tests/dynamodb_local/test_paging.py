@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made_results import BATCH, FUTURE, PAST, fill, result
 
-from service import codec
 from service.models import RowStatus, row_id
-from service.wire import json_object
+from service.store import attribute_values
+from service.store.structs import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +50,8 @@ def test_both_ways_of_reading_give_the_same_items_in_the_same_order(app: App) ->
     shuffled = [7, 1, *range(8, ROWS + 1), *range(2, 7)]
     fill(app, [result(row, output_data={**TEXT, "n": row}, output=b"z" * 100) for row in shuffled])
     plain = [
-        [(item["row_id"]["S"], codec.decode(item["output_data"])) for item in page] for page in app.store.pages(BATCH)
+        [(item["row_id"]["S"], attribute_values.decode(item["output_data"])) for item in page]
+        for page in app.store.pages(BATCH)
     ]
     assert len(plain) == 3
     assert [item for page in plain for item in page] == [

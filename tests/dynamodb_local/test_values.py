@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_results import BATCH, result, there
 
-from service import codec
 from service.models import row_id
-from service.wire import json_object
+from service.store import attribute_values
+from service.store.structs import json_object
 
 if TYPE_CHECKING:
     from service.app import App
@@ -49,7 +49,7 @@ def taken(app: App, digits: str) -> str | None:
         if refused.response["Error"]["Code"] != "ValidationException":
             raise
         return None
-    return str(codec.decode(there(app)[row_id(1)]["v"], exact=True))
+    return str(attribute_values.decode(there(app)[row_id(1)]["v"], exact=True))
 
 
 ONES = 10**38 - 1
@@ -73,19 +73,19 @@ def test_a_number_that_dynamodb_takes_is_a_number_and_any_other_a_text(app: App)
     found = {digits: taken(app, digits) for digits in (*TAKEN, *REFUSED)}
     assert [digits for digits, there in found.items() if there is None] == REFUSED
     assert [Decimal(found[digits] or "NaN") for digits in TAKEN] == [Decimal(digits) for digits in TAKEN]
-    assert {digits for digits in found if "N" in codec.encode(Decimal(digits))} == set(TAKEN)
+    assert {digits for digits in found if "N" in attribute_values.encode(Decimal(digits))} == set(TAKEN)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=VALUES, levels=st.integers(0, 40))
 def test_any_value_comes_back_as_it_was_encoded(app: App, value: Any, levels: int) -> None:
-    fields, row = {"v": wrapped(value, levels), "w": value}, {"é\0": codec.text(str(value))}
+    fields, row = {"v": wrapped(value, levels), "w": value}, {"é\0": attribute_values.text(str(value))}
     app.dynamodb.delete_item(TableName=app.settings.results_table, Key=KEY)
     app.store.put(result(1, output_data=fields, input_data=row))
     item = there(app)[row_id(1)]
-    decoded = codec.decode(item["output_data"])
-    assert decoded == codec.decode(codec.encode(fields))
-    assert codec.decode(item["input_data"]) == row
+    decoded = attribute_values.decode(item["output_data"])
+    assert decoded == attribute_values.decode(attribute_values.encode(fields))
+    assert attribute_values.decode(item["input_data"]) == row
     ((read,),) = app.reader.pages(BATCH)
     assert json.loads(json_object(read.output_data.M)) == decoded
     (shown,) = app.queries.of_batch(BATCH)
@@ -111,5 +111,5 @@ LIMITS: list[dict[str, Any]] = [
 def test_what_lies_at_the_limits_comes_back_too(app: App) -> None:
     for number, value in enumerate(LIMITS):
         app.store.put(result(number, output_data=value))
-    found = [codec.decode(item["output_data"]) for _, item in sorted(there(app).items())]
-    assert found == [codec.decode(codec.encode(value)) for value in LIMITS]
+    found = [attribute_values.decode(item["output_data"]) for _, item in sorted(there(app).items())]
+    assert found == [attribute_values.decode(attribute_values.encode(value)) for value in LIMITS]

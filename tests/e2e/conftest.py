@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deployed import Deployed
 
-from service.local import HOME_VARIABLE, Embedded
+from service.console.local.stack import HOME_VARIABLE, Embedded
 
 WAIT_SCALE = "0.05"  # of the state machine's waits: retries of a lost chunk would take a minute
 

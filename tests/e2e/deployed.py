@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service import stacks
-from service.local import CHECKOUT
+from service.console import stacks
+from service.console.local.stack import CHECKOUT
 
 if TYPE_CHECKING:
-    from service.local import Embedded
+    from service.console.local.stack import Embedded
 
 COMMAND = str(Path(sys.executable).with_name("batch-processor"))
 WRITING = ("run", "rerun", "aggregate", "remap")

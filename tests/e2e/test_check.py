@@ -12,7 +12,7 @@ from typing import Any
 
 from deployed import COMMAND, PROBE_ARN
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 
 REVIEWS = CHECKOUT / "examples" / "reviews.csv"
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from deployed import PROBE_ARN
 
-from service import store
-from service.cost import Profile, spent
+from service.cost.estimate import Profile, spent
+from service.store import results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service import stacks
+    from service.console import stacks
 
 ATTEMPTS = 3
 ROWS, LARGE = 30, 3  # of them with a cell that makes the item larger than a unit
@@ -60,7 +60,7 @@ def test_a_batch_takes_what_the_model_says(deployed: Any) -> None:
     record = stack.app.records.get(result["batch_id"])
     parent, *children = histories(stack, record.execution_arn)
     items = [item for page in stack.app.store.pages(result["batch_id"]) for item in page]
-    sizes = [store.item_bytes(item) for item in items]
+    sizes = [results.item_bytes(item) for item in items]
     plan = stack.app.plans.load(record.batch_id, record.plan_hash)
     profile = Profile.of_plan(plan, item_bytes=sizes, row_bytes=30)
     cost = spent(counts, profile, chunks=len(children), retries=RETRIES)
@@ -79,8 +79,8 @@ def test_a_batch_takes_what_the_model_says(deployed: Any) -> None:
     assert cost.calls == calls == ANSWERED + FAILED
     assert cost.parts["lambda_requests"].quantity == parent["TaskScheduled"] + tasks - calls
     assert consumed(stack, items) == sum(term.quantity for term in cost.terms if of_items(term))
-    assert sum(store.item_bytes(item) > 1024 for item in items) == LARGE
-    (size,) = [store.item_bytes(item) for item in batch_items(stack, record.batch_id) if item["item"]["S"] == "batch"]
+    assert sum(results.item_bytes(item) > 1024 for item in items) == LARGE
+    (size,) = [results.item_bytes(item) for item in batch_items(stack, record.batch_id) if item["item"]["S"] == "batch"]
     assert size <= profile.record_bytes
 
 

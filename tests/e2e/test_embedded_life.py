@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 from deployed import PROBE_ARN, Deployed, eventually
 
-from service import embedded_store, local
-from service.local import EXAMPLES_STACK, HOME_VARIABLE, Embedded
+from service.console.local import saved_state
+from service.console.local import stack as local
+from service.console.local.stack import EXAMPLES_STACK, HOME_VARIABLE, Embedded
 
 HOSTILE = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"),
@@ -62,7 +63,7 @@ def pid(alive: Any) -> int:
 
 def killed(alive: Any) -> None:
     os.kill(pid(alive), signal.SIGKILL)
-    eventually(lambda: not embedded_store.held(alive.embedded.root))
+    eventually(lambda: not saved_state.held(alive.embedded.root))
 
 
 def ran(alive: Any) -> str:
@@ -221,7 +222,7 @@ def test_a_busy_server_is_not_replaced(alive: Any) -> None:
 def test_a_second_server_on_the_same_folder_ends_at_once(alive: Any) -> None:
     environment = {**alive.environment, "GATEWAY_PORT": "0", HOME_VARIABLE: str(alive.embedded.root)}
     second = subprocess.run(
-        [sys.executable, "-m", "service.embedded"],
+        [sys.executable, "-m", "service.console.local.server"],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
@@ -229,7 +230,7 @@ def test_a_second_server_on_the_same_folder_ends_at_once(alive: Any) -> None:
         check=False,
         timeout=60,
     )
-    assert second.returncode == embedded_store.TAKEN
+    assert second.returncode == saved_state.TAKEN
     assert "belongs to another embedded AWS" in second.stderr
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 from service.models import now_iso
 
 EXAMPLES = CHECKOUT / "examples"

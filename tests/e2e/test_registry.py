@@ -10,7 +10,7 @@ import pytest
 import yaml
 from deployed import PROBE_ARN
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

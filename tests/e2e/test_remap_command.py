@@ -8,7 +8,7 @@ from typing import Any
 
 from deployed import PROBE_ARN
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 FATES = {"SUCCESS": 14, "FAILED": 5, "TIMEOUT": 1, "INVALID_INPUT": 2, "EXTRACTION_FAILED": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 

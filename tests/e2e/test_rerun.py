@@ -8,7 +8,7 @@ from typing import Any
 
 from deployed import PROBE_ARN, eventually
 
-from service.local import CHECKOUT
+from service.console.local.stack import CHECKOUT
 
 MIXED = CHECKOUT / "examples" / "mixed_fates.csv"
 MIXED_MAPPING = CHECKOUT / "examples" / "mappings" / "mixed_fates.yaml"

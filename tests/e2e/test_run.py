@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from deployed import PROBE_ARN, eventually
 
-from service.local import CHECKOUT, STACK
+from service.console.local.stack import CHECKOUT, STACK
 from service.models import Result
 
 EXAMPLES = CHECKOUT / "examples"

@@ -17,7 +17,7 @@ from deployed import PROBE_ARN, eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.local import CHECKOUT, STACK, _plain_environment
+from service.console.local.stack import CHECKOUT, STACK, _plain_environment
 
 # ROUND_TRIP_ROWS=14000 for the long form
 ROUND_TRIP_ROWS = int(os.environ.get("ROUND_TRIP_ROWS", "600"))

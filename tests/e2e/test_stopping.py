@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deployed import PROBE_ARN
 
-from service.layout import WATCHED_ROWS, concurrency
+from service.request.chunking import WATCHED_ROWS, concurrency
 
 
 def present(counts: dict[str, int]) -> dict[str, int]:

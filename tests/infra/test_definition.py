@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from service.failures import THROTTLE_WAITS
+from service.cost.workload import CHUNK_ROWS, chunk_rows
 from service.models import call_name
-from service.source import Record
-from service.travel import place_of, room_beside_the_output
-from service.workload import CHUNK_ROWS, chunk_rows
+from service.source.csv_rows import Record
+from service.source.row_payload import place_of, room_beside_the_output
+from service.steps.failure import THROTTLE_WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

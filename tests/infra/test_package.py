@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("template.yaml", "samconfig.toml", "Makefile", "constraints.txt", "infra", "handlers", "service")
+SOURCES = (
+    "template.yaml",
+    "samconfig.toml",
+    "Makefile",
+    "constraints.txt",
+    "pyproject.toml",
+    "infra",
+    "handlers",
+    "service",
+)
 RESOURCES = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
 HANDLERS = {
     name: resource["Properties"]["Handler"].rpartition(".")[0]
@@ -38,7 +47,6 @@ BOUNDS = {
     "ResultAggregatorFunction": 2 * MIB,
 }
 NOT_IN_A_PACKAGE = {"boto3", "botocore", "s3transfer", "click", "rich", "ministack", "moto", "pytest", "samcli", "yaml"}
-NOT_IN_SERVICE = {"cli.py", "local.py", "embedded.py"}
 LAYERED = "pyarrow"  # of the aggregator: a layer has it, and without one whoever wants it is refused
 # What a package is imported with beside itself: boto3 and its own dependencies, which the Lambda runtime has.
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six.py")
@@ -102,7 +110,7 @@ def test_a_package_holds_nothing_else(for_aws: Path, function: str) -> None:
     package = for_aws / function
     tops = {path.name.partition(".")[0] for path in package.iterdir()}
     assert tops & (NOT_IN_A_PACKAGE | {LAYERED, "tests", "test", "bin", "examples", "infra"}) == set()
-    assert {path.name for path in (package / "service").iterdir()} & NOT_IN_SERVICE == set()
+    assert not (package / "service" / "console").exists()
     names = [str(path.relative_to(package)) for path in files(package)]
     assert not [name for name in names if "/tests/" in f"/{name}" or "__pycache__" in name or name.endswith(".pyc")]
 
@@ -152,6 +160,9 @@ def import_alone(package: Path, boto: Path, code: str) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=package, env={}, capture_output=True, text=True, check=False, timeout=60)
 
 
+PACKAGES = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "service").rglob("__init__.py")}
+
+
 def imports(node: ast.AST) -> Iterator[str]:
     """What code imports when it runs, at once or when it is called."""
     for child in ast.iter_child_nodes(node):
@@ -159,8 +170,8 @@ def imports(node: ast.AST) -> Iterator[str]:
             continue
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom) and child.module == "service":
-            yield from (f"service.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module in PACKAGES:
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
         elif isinstance(child, ast.ImportFrom) and child.module:
             yield child.module
         yield from imports(child)
@@ -203,11 +214,11 @@ PARTS = parts_of_app()
 
 
 def test_what_a_function_reaches_is_seen() -> None:
-    assert PARTS["records"] >= {"service.records", "service.table"}
+    assert PARTS["records"] >= {"service.store.batches", "service.store.tables"}
     assert "pynamodb.models" in reached(ROOT, "handlers.aggregate_results")
     assert "pynamodb.models" not in reached(ROOT, "handlers.write_result")
     assert f"{LAYERED}.parquet" in reached(ROOT, "handlers.aggregate_results")
-    assert {"re2", "jmespath", "service.plans", "service.store"} <= reached(ROOT, "handlers.write_result")
+    assert {"re2", "jmespath", "service.store.plans", "service.store.results"} <= reached(ROOT, "handlers.write_result")
 
 
 @pytest.mark.parametrize("function", HANDLERS)

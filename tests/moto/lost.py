@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
 SERVICE = Path(__file__).parents[2] / "service"
+RECORDS, REGISTRY = SERVICE / "store" / "batches.py", SERVICE / "store" / "registry.py"
 READS = ("get_", "list_", "describe_", "head_", "query", "scan", "batch_get_", "transact_get_", "select_")
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
-NOT_THE_APPLICATION = {"local", "embedded"}  # the stack on one's own machine
+NOT_THE_APPLICATION = SERVICE / "console" / "local"  # the stack on one's own machine
 OF_RECORDS = {"create", "update", "update_open", "update_ended", "keep_stopped", "claim_output"}
 WRITES = {
     name: {
@@ -41,16 +42,21 @@ def receiver(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else "?"
 
 
+def named(module: Path) -> str:
+    """A module by its name within `service`."""
+    return ".".join(module.relative_to(SERVICE).with_suffix("").parts)
+
+
 def writes_of_the_code() -> set[str]:
     """Every place of the code that writes: module, function and what it calls."""
     found = set()
-    for module in SERVICE.glob("*.py"):
-        if module.stem not in NOT_THE_APPLICATION:
+    for module in SERVICE.rglob("*.py"):
+        if NOT_THE_APPLICATION not in module.parents:
             text = module.read_text()
-            models = "from service.table import" in text and module.stem != "records"
+            models = "from service.store.tables import" in text and module != RECORDS
             for function in ast.walk(ast.parse(text)):
                 if isinstance(function, ast.FunctionDef):
-                    found |= {f"{module.stem}.{function.name} {call}" for call in _writes(function, models=models)}
+                    found |= {f"{named(module)}.{function.name} {call}" for call in _writes(function, models=models)}
     return found
 
 
@@ -79,10 +85,10 @@ def place(operation: str) -> str:
     called, frame = xform_name(operation), sys._getframe(1)
     while frame is not None:
         path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
-        if path.parent == SERVICE and not name.startswith("<"):
-            if path.stem != "records":
-                model = {"put_item": "PynamoDB save"} if path.stem == "registry" else {}
-                return f"{path.stem}.{name} {model.get(called, called)}"
+        if SERVICE in path.parents and not name.startswith("<"):
+            if path != RECORDS:
+                model = {"put_item": "PynamoDB save"} if path == REGISTRY else {}
+                return f"{named(path)}.{name} {model.get(called, called)}"
             called = name if name in OF_RECORDS else called
         frame = frame.f_back  # type: ignore[assignment]
     return f"a thread of boto3 {called}"

@@ -7,8 +7,8 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from service.prepare import prepare
-from service.registry import RegisteredTarget
+from service.steps.prepare_batch import prepare
+from service.store.registry import RegisteredTarget
 
 if TYPE_CHECKING:
     from service.app import App

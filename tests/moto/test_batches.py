@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import MACHINE, chunk_event, execution_arn, finished, make_tool, manifest, prepared, role, row_event, rows_csv
 
-from service import batches
 from service.errors import BatchRefused, NotFound
 from service.models import now_iso
-from service.results import finish_chunk, handle_failure, store_plain, write_output
-from service.rows import transform_chunk
+from service.steps import aggregate_results
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, store_plain, write_output
 
 if TYPE_CHECKING:
     from service.app import App
@@ -59,7 +59,7 @@ def run_row(app: App, batch: dict[str, Any], number: int, failing: tuple[int, ..
 
 
 def ended(app: App, batch: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return batches.aggregate(app, {"batch": batch, **more}, remaining)
+    return aggregate_results.aggregate(app, {"batch": batch, **more}, remaining)
 
 
 def lines_of(app: App, location: str) -> list[dict[str, str]]:
@@ -95,7 +95,7 @@ def test_the_end_of_a_batch(app: App) -> None:
     assert (record.status, record.csv_location) == ("PARTIAL", result["csv_location"])
     assert record.ended_at
     assert result["execution_time_ms"] == record.execution_time_ms
-    assert batches.result_of(record) == result
+    assert aggregate_results.result_of(record) == result
     assert [line["_status"] for line in lines_of(app, result["csv_location"])] == [
         "SUCCESS",
         "FAILED",
@@ -111,17 +111,17 @@ def test_a_field_that_no_row_has_is_told(app: App) -> None:
     run_rows(app, batch, failing=(2,))
     result = ended(app, batch)
     assert result["fields"] == [{"name": "x", "found": 2, "of": 2}, {"name": "score", "found": 0, "of": 2}]
-    assert batches.result_of(app.records.get("echo#run-1"))["fields"] == result["fields"]
+    assert aggregate_results.result_of(app.records.get("echo#run-1"))["fields"] == result["fields"]
 
 
 def test_guarded_cells_are_counted_and_told(app: App) -> None:
     for number, text in enumerate(("=SUM(A1)", "'=SUM(A1)", "@user hello"), 1):
         store_plain(app, {"batch_id": "plain", "row_id": f"row_{number}", "input_data": {"text": text}})
-    result = batches.aggregate(app, {"batch_id": "plain"}, remaining)
+    result = aggregate_results.aggregate(app, {"batch_id": "plain"}, remaining)
     lines = lines_of(app, result["csv_location"])
     assert [line["input_text"] for line in lines] == ["'=SUM(A1)", "''=SUM(A1)", "@user hello"]
     assert result["guarded_cells"] == 2
-    raw = batches.aggregate(app, {"batch_id": "plain", "csv": {"neutralise_formulas": False}}, remaining)
+    raw = aggregate_results.aggregate(app, {"batch_id": "plain", "csv": {"neutralise_formulas": False}}, remaining)
     assert raw["guarded_cells"] == 0
 
 
@@ -158,16 +158,18 @@ def test_a_retried_aggregation_that_had_closed_the_record_gives_the_same(app: Ap
 
 
 def test_an_aggregation_that_runs_low_on_time_goes_on(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    from service import objects  # noqa: PLC0415
+    from service.s3 import objects  # noqa: PLC0415
 
     monkeypatch.setattr(objects, "PART", 1)
     batch = prepared(app, rows_csv(3))
     run_rows(app, batch)
     state: dict[str, Any] = {"batch": batch}
-    answer = batches.aggregate(app, state, lambda: 1)
+    answer = aggregate_results.aggregate(app, state, lambda: 1)
     assert list(answer) == ["batch_id", "continuation"]
     assert app.records.get("echo#run-1").status == "AGGREGATING"
-    answer = batches.aggregate(app, {**state, "aggregation": {"result": json.loads(json.dumps(answer))}}, remaining)
+    answer = aggregate_results.aggregate(
+        app, {**state, "aggregation": {"result": json.loads(json.dumps(answer))}}, remaining
+    )
     assert (answer["row_count"], answer["status"]) == (3, "SUCCEEDED")
     assert len(lines_of(app, answer["csv_location"])) == 3
 
@@ -177,7 +179,7 @@ def test_a_plain_aggregation_makes_the_csv_again_anywhere(app: App) -> None:
     run_rows(app, batch)
     first = ended(app, batch)
     plain = {"batch_id": "echo#run-1", "output_key": "mine/again.csv", "csv": {"column_style": "plain"}}
-    again = batches.aggregate(app, plain, remaining)
+    again = aggregate_results.aggregate(app, plain, remaining)
     assert again["csv_location"].endswith("/mine/again.csv")
     assert {**again, "csv_location": first["csv_location"]} == first
     assert list(lines_of(app, again["csv_location"])[0])[:3] == ["id", "text", "x"]
@@ -186,8 +188,8 @@ def test_a_plain_aggregation_makes_the_csv_again_anywhere(app: App) -> None:
 
 def test_a_running_batch_has_no_csv_yet(app: App) -> None:
     prepared(app, rows_csv(2))
-    with pytest.raises(batches.BatchRunning, match="is RUNNING: its CSV can be made when it has ended"):
-        batches.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
+    with pytest.raises(aggregate_results.BatchRunning, match="is RUNNING: its CSV can be made when it has ended"):
+        aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
 
 
 def test_an_expired_batch_names_its_last_csv(app: App) -> None:
@@ -195,15 +197,15 @@ def test_an_expired_batch_names_its_last_csv(app: App) -> None:
     run_rows(app, batch)
     location = ended(app, batch)["csv_location"]
     app.records.update("echo#run-1", expires_at=int(time.time()) - 1)
-    with pytest.raises(batches.BatchExpired, match=f"its last CSV: {location}"):
-        batches.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
+    with pytest.raises(aggregate_results.BatchExpired, match=f"its last CSV: {location}"):
+        aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
 
 
 def test_a_batch_of_plain_events_alone(app: App) -> None:
     for number, status in ((1, "SUCCESS"), (2, "FAILED"), (3, None)):
         event = {"batch_id": "old#1", "row_id": f"row_00{number}", "input_data": {"a": "x"}, "output_data": {"b": 1}}
         store_plain(app, {**event, "status": status})
-    result = batches.aggregate(app, {"batch_id": "old#1"}, remaining)
+    result = aggregate_results.aggregate(app, {"batch_id": "old#1"}, remaining)
     assert result["csv_location"].endswith("/results/old/1.csv")
     assert (result["status"], result["row_count"]) == ("PARTIAL", 3)
     assert result["counts"]["UNKNOWN"] == 1
@@ -213,14 +215,14 @@ def test_a_batch_of_plain_events_alone(app: App) -> None:
 
 def test_a_plain_event_that_is_not_well_formed(app: App) -> None:
     with pytest.raises(BatchRefused) as refused:
-        batches.aggregate(app, {"output_key": 5, "csv": {"format": "xlsx"}}, remaining)
+        aggregate_results.aggregate(app, {"output_key": 5, "csv": {"format": "xlsx"}}, remaining)
     assert [problem.path for problem in refused.value.problems] == ["batch_id", "output_key", "csv.format"]
     batch = prepared(app, rows_csv(1))
     run_rows(app, batch)
     ended(app, batch)
     for key, said in (("in/run-1.csv", "source"), ("uploads/a", "the stack's own"), ("a/", "no file")):
         with pytest.raises(BatchRefused, match=said):
-            batches.aggregate(app, {"batch_id": "echo#run-1", "output_key": key}, remaining)
+            aggregate_results.aggregate(app, {"batch_id": "echo#run-1", "output_key": key}, remaining)
 
 
 def test_a_map_that_failed_leaves_its_reason(app: App) -> None:
@@ -239,7 +241,7 @@ def test_a_limited_batch_is_incomplete(app: App) -> None:
     result = ended(app, batch)
     assert (result["status"], result["counts"]["SUCCESS"], result["counts"]["NOT_RUN"]) == ("INCOMPLETE", 2, 3)
     assert app.records.get("echo#run-1").stop_reason == "limit"
-    known = batches.progress(app, app.records.get("echo#run-1"))
+    known = aggregate_results.progress(app, app.records.get("echo#run-1"))
     assert (known["rows_done"], known["counts_exact"], known["eta_s"]) == (2, True, None)
 
 
@@ -252,16 +254,16 @@ def test_a_limited_batch_is_incomplete(app: App) -> None:
 def test_an_execution_that_ended_otherwise_closes_the_record(app: App, status: str, said: str) -> None:
     batch = prepared(app, rows_csv(40), execution_config={"max_concurrency": 5})
     run_rows(app, batch, chunks=1)
-    assert batches.close_ended(app, closing_event(status=status, cause="why"))["closed"] is True
+    assert aggregate_results.close_ended(app, closing_event(status=status, cause="why"))["closed"] is True
     record = app.records.get("echo#run-1")
     assert (record.status, record.stop, record.stop_reason) == ("INCOMPLETE", True, "aborted")
     assert record.error.as_dict() == {"type": status, "message": f"the execution {said}: why"}
     assert sum(record.counts.values()) == 40
     assert record.counts["NOT_RUN"] == 40 - record.counts["SUCCESS"]
-    assert batches.progress(app, record)["counts_exact"] is False
-    result = batches.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
+    assert aggregate_results.progress(app, record)["counts_exact"] is False
+    result = aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
     assert (result["status"], result["row_count"]) == ("INCOMPLETE", 40)
-    assert batches.progress(app, app.records.get("echo#run-1"))["counts_exact"] is True
+    assert aggregate_results.progress(app, app.records.get("echo#run-1"))["counts_exact"] is True
 
 
 def test_an_event_after_the_batch_ended_properly_does_nothing(app: App) -> None:
@@ -270,7 +272,7 @@ def test_an_event_after_the_batch_ended_properly_does_nothing(app: App) -> None:
     ended(app, batch)
     before = app.records.get("echo#run-1").attribute_values
     for status in ("FAILED", "ABORTED", "TIMED_OUT"):
-        assert batches.close_ended(app, closing_event(status=status))["closed"] is False
+        assert aggregate_results.close_ended(app, closing_event(status=status))["closed"] is False
     assert app.records.get("echo#run-1").attribute_values == before
 
 
@@ -279,7 +281,7 @@ def test_a_record_that_is_closed_between_reading_and_writing_stays(app: App) -> 
     record = app.records.get("echo#run-1")
     run_rows(app, batch)
     ended(app, batch)
-    assert batches.close_record(app, record, "ABORTED", None) is False
+    assert aggregate_results.close_record(app, record, "ABORTED", None) is False
     assert app.records.get("echo#run-1").status == "SUCCEEDED"
 
 
@@ -292,25 +294,25 @@ def test_events_that_say_too_little(app: App) -> None:
         event["detail"]["input"] = text
         events.append(event)
     for event in events:
-        assert batches.close_ended(app, event)["closed"] is False
+        assert aggregate_results.close_ended(app, event)["closed"] is False
     assert app.records.get("echo#run-1").status == "RUNNING"
 
 
 def test_all_rows_succeeded_but_there_is_no_csv(app: App) -> None:
     batch = prepared(app, rows_csv(2))
     run_rows(app, batch)
-    batches.close_ended(app, closing_event(status="FAILED", cause="AccessDenied"))
+    aggregate_results.close_ended(app, closing_event(status="FAILED", cause="AccessDenied"))
     assert app.records.get("echo#run-1").status == "INCOMPLETE"
-    assert batches.aggregate(app, {"batch_id": "echo#run-1"}, remaining)["status"] == "SUCCEEDED"
+    assert aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)["status"] == "SUCCEEDED"
 
 
 def test_a_batch_that_ended_while_it_was_prepared(app: App) -> None:
     prepared(app, rows_csv(2))
     app.records.update("echo#run-1", status="PREPARING", row_count=None, rows_to_run=None, counts=None)
-    record = batches.refreshed(app, app.records.get("echo#run-1"))
+    record = aggregate_results.refreshed(app, app.records.get("echo#run-1"))
     assert record.status == "FAILED"
     assert "it is not there any more" in record.error.as_dict()["message"]
-    assert batches.result_of(record)["row_count"] == 0
+    assert aggregate_results.result_of(record)["row_count"] == 0
 
 
 # --- stop and refresh ------------------------------------------------------------------------------------------------
@@ -319,15 +321,15 @@ def test_a_batch_that_ended_while_it_was_prepared(app: App) -> None:
 def test_stop(app: App) -> None:
     batch = prepared(app, rows_csv(3))
     for _ in range(2):
-        record = batches.stop(app, "echo#run-1")
+        record = aggregate_results.stop(app, "echo#run-1")
         assert (record.status, record.stop, record.stop_reason) == ("STOPPING", True, "by hand")
     run_rows(app, batch)
     result = ended(app, batch)
     assert result["counts"]["NOT_RUN"] == 3
     with pytest.raises(BatchRefused, match="has ended already"):
-        batches.stop(app, "echo#run-1")
+        aggregate_results.stop(app, "echo#run-1")
     with pytest.raises(NotFound, match="no batch"):
-        batches.stop(app, "echo#none")
+        aggregate_results.stop(app, "echo#none")
 
 
 def start_execution(app: App, definition: dict[str, Any]) -> str:
@@ -342,11 +344,11 @@ def test_refreshed(app: App) -> None:
     assert arn == execution_arn("run-1")
     prepared(app, rows_csv(3))
     record = app.records.get("echo#run-1")
-    assert batches.refreshed(app, record).status == "RUNNING"
+    assert aggregate_results.refreshed(app, record).status == "RUNNING"
     app.stepfunctions.stop_execution(executionArn=arn)
-    closed = batches.refreshed(app, record)
+    closed = aggregate_results.refreshed(app, record)
     assert (closed.status, closed.counts["NOT_RUN"]) == ("FAILED", 3)
-    assert batches.refreshed(app, closed) is closed
+    assert aggregate_results.refreshed(app, closed) is closed
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -354,10 +356,10 @@ def test_refreshed(app: App) -> None:
 
 def test_progress_of_a_batch_that_has_just_begun(app: App) -> None:
     prepared(app, rows_csv(3))
-    known = batches.progress(app, app.records.get("echo#run-1"))
+    known = aggregate_results.progress(app, app.records.get("echo#run-1"))
     assert (known["rows_done"], known["rate_per_s"], known["eta_s"], known["counts_exact"]) == (0, None, None, False)
     app.records.update("echo#run-1", status="PREPARING", row_count=None, rows_to_run=None)
-    assert batches.progress(app, app.records.get("echo#run-1"))["eta_s"] is None
+    assert aggregate_results.progress(app, app.records.get("echo#run-1"))["eta_s"] is None
 
 
 def test_progress_of_a_running_batch(app: App) -> None:
@@ -368,13 +370,13 @@ def test_progress_of_a_running_batch(app: App) -> None:
     app.records.update("echo#run-1", started_at=begun, runs=[{**record.runs[0], "started_at": begun}])
     record = app.records.get("echo#run-1")
     done = int(manifest(app, batch)[0]["rows"])
-    known = batches.progress(app, record)
+    known = aggregate_results.progress(app, record)
     assert known["rows_done"] == known["counts"]["SUCCESS"] == done
     assert known["rate_per_s"] == pytest.approx(done / 10, rel=0.1)
     assert known["eta_s"] == pytest.approx((30 - done) / known["rate_per_s"], abs=1)
-    batches.stop(app, "echo#run-1")
+    aggregate_results.stop(app, "echo#run-1")
     run_rows(app, batch)  # the first chunk again: what it counted first stays
-    known = batches.progress(app, record)
+    known = aggregate_results.progress(app, record)
     assert (known["rows_done"], known["eta_s"], known["counts"]["NOT_RUN"]) == (done, 0, 30 - done)
 
 
@@ -382,12 +384,12 @@ def test_progress_and_result_of_a_refused_batch(app: App) -> None:
     with pytest.raises(BatchRefused):
         prepared(app, "a,a\n1,2\n")
     record = app.records.get("echo#run-1")
-    known = batches.progress(app, record)
+    known = aggregate_results.progress(app, record)
     assert (known["rows_done"], known["counts_exact"], known["eta_s"]) == (0, True, None)
-    assert list(batches.result_of(record)) == KEYS
+    assert list(aggregate_results.result_of(record)) == KEYS
 
 
 def test_a_running_batch_has_no_result(app: App) -> None:
     prepared(app, rows_csv(1))
-    with pytest.raises(batches.BatchRunning):
-        batches.result_of(app.records.get("echo#run-1"))
+    with pytest.raises(aggregate_results.BatchRunning):
+        aggregate_results.result_of(app.records.get("echo#run-1"))

@@ -15,10 +15,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from made import make_tool, prepared, rows_csv, stored
 
-from service import batches, cli, cli_check, cli_results, stacks, standing
+from service.console import batch_status, stacks
+from service.console.cli import check, main, results
 from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
-from service.table import BatchItem
+from service.steps import aggregate_results
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ def record(app: App, batch_id: str, **values: Any) -> None:
 def command(
     app: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setattr(cli, "open_stack", lambda *_, **__: stacks.Stack(app, "test", "machine", "aggregator"))
+    monkeypatch.setattr(main, "open_stack", lambda *_, **__: stacks.Stack(app, "test", "machine", "aggregator"))
     record(app, RAN, row_count=2, counts={"SUCCESS": 1, "FAILED": 1}, counts_exact=True)
     record(app, FAULTY, error={"type": "SourceFault", "message": "a closing quote is missing"})
     record(app, REFUSED, error={"type": "BatchRefused", "message": "target: no such target"})
@@ -47,7 +49,7 @@ def command(
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["batch-processor", *words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
@@ -79,7 +81,7 @@ def test_what_nobody_expected_is_3_and_one_sentence(
     def fails(*_: Any, **__: Any) -> None:
         raise trouble[0]
 
-    monkeypatch.setattr(standing, "status_of", fails)
+    monkeypatch.setattr(batch_status, "status_of", fails)
     for error, said in (
         (KeyError("row_count"), "error: batch-processor failed: KeyError: 'row_count'\n"),
         (PermissionError(13, "Permission denied", "/etc/x"), "error: /etc/x: Permission denied\n"),
@@ -89,15 +91,16 @@ def test_what_nobody_expected_is_3_and_one_sentence(
         code, out, err = command("status", "last", "--json")
         assert (code, out, said in err, "Traceback" in err) == (3, "", True, False), err
         assert "BATCH_PROCESSOR_DEBUG=1 shows where" in err
-    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    monkeypatch.setenv(main.DEBUG_VARIABLE, "1")
     trouble[:] = [KeyError("row_count")]
     with pytest.raises(KeyError):
-        cli.main()
+        main.main()
 
 
 def test_a_closed_stderr_changes_no_exit_code(tmp_path: Path) -> None:
     """A shell may close it, `2>&-`."""
-    code = "import sys; from service import cli; sys.argv[1:] = ['run', 'no.csv', '--target', 't']; cli.main()"
+    code = "import sys; from service.console.cli import main as c; sys.argv[1:] = ['run', 'no.csv', '--target', 't']; "
+    code += "c.main()"
     command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>&-"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 2
@@ -124,8 +127,8 @@ def test_following_a_batch_that_is_refused_meanwhile_answers_why(
         app.records.update(REFUSED, status="FAILED")
         raise BatchRefused([Problem("", "target: no such target")])
 
-    monkeypatch.setattr(batches, "refreshed", lambda _app, found: found)
-    monkeypatch.setattr(cli_results, "followed", followed)
+    monkeypatch.setattr(aggregate_results, "refreshed", lambda _app, found: found)
+    monkeypatch.setattr(results, "followed", followed)
     code, out, _ = command("status", REFUSED, "--follow")
     assert (code, "target: no such target" in out) == (0, True)
 
@@ -135,7 +138,7 @@ def test_a_stack_that_does_not_run_is_3(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("BATCH_PROCESSOR_STACK", raising=False)
     monkeypatch.setattr(sys, "argv", ["batch-processor", "batches"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 3
 
 
@@ -158,8 +161,10 @@ def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
     for number, status in ((1, RowStatus.SUCCESS), (2, RowStatus.FAILED)):
         app.store.put(Result(batch["batch_id"], row_id(number), status, {}, ttl=2**33))
     assert stored(app, batch["batch_id"])
-    batches.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
-    known = standing.status_of(stacks.Stack(app, "test", "machine", "aggregator"), app.records.get(batch["batch_id"]))
+    aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
+    known = batch_status.status_of(
+        stacks.Stack(app, "test", "machine", "aggregator"), app.records.get(batch["batch_id"])
+    )
     assert known["counts_exact"]
     assert {name: count for name, count in known["counts"].items() if count} == {
         "SUCCESS": 1,
@@ -176,5 +181,5 @@ def test_check_warns_of_more_rows_at_once_than_the_account_has_functions(
     settings = {"AccountLimit": {} if limit is None else {"UnreservedConcurrentExecutions": limit}}
     monkeypatch.setattr(app.lambda_client, "get_account_settings", lambda: settings)
     stack = stacks.Stack(app, "test", "machine", "aggregator")
-    said = cli_check._warnings(stack, 10)
+    said = check._warnings(stack, 10)
     assert [("max_concurrency is 10" in line, "WriterConcurrency" in line) for line in said] == [(True, True)] * warned

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service import cli, cli_report, display, saving, stacks, store
+from service.console import display, saving, stacks
+from service.console.cli import main, report
 from service.models import Result, RowStatus, row_id
-from service.table import BatchItem
+from service.store import results
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ def put(app: App, number: int, status: str = RowStatus.SUCCESS) -> None:
         int(time.time()) + 86_400,
         error=None if status == RowStatus.SUCCESS else {"type": "Quota", "message": "used up"},
     )
-    app.dynamodb.put_item(TableName=app.settings.results_table, Item=store.to_item(result))
+    app.dynamodb.put_item(TableName=app.settings.results_table, Item=results.to_item(result))
 
 
 def record(app: App, **more: Any) -> None:
@@ -67,13 +69,13 @@ def command(
     """Runs a command in an empty folder: exit code, stdout and stderr."""
     monkeypatch.delenv("BATCH_PROCESSOR_STACK", raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(cli_report, "open_stack", lambda _: stacks.Stack(app, "test", "machine", "aggregator"))
+    monkeypatch.setattr(report, "open_stack", lambda _: stacks.Stack(app, "test", "machine", "aggregator"))
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["batch-processor", "report", *words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
@@ -215,7 +217,7 @@ def test_of_many_rows_it_is_told_how_far_the_reading_is(
     app: App, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch(app)
-    monkeypatch.setattr(cli_report, "_MANY", 10)
+    monkeypatch.setattr(report, "_MANY", 10)
     assert "read 10 of 12 rows\n" in command("last")[2]
 
 

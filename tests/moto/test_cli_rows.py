@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from made import make_agent
 
-from service import cli, cli_rows, stacks, store
+from service.console import stacks
+from service.console.cli import main
+from service.console.cli import rows as cli_rows
 from service.models import Result, RowStatus, now_iso, row_id
-from service.table import BatchItem, ResultItem
+from service.store import results
+from service.store.tables import BatchItem, ResultItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +65,7 @@ def put(app: App, number: int, status: str = SUCCESS, stored: datetime = NOON, *
         error=None if status == SUCCESS else {"type": kind, "message": f"why {number}"},
         **more,
     )
-    app.dynamodb.put_item(TableName=app.settings.results_table, Item=store.to_item(result))
+    app.dynamodb.put_item(TableName=app.settings.results_table, Item=results.to_item(result))
 
 
 def record(app: App, batch_id: str, status: str = "PARTIAL", execution_arn: str = "arn") -> None:
@@ -88,7 +91,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["batch-processor", *words])
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         printed = capsys.readouterr()
         return Said(ended.value.code, printed.out, printed.err)  # type: ignore[arg-type]
 
@@ -309,7 +312,7 @@ def test_no_days_to_come_are_looked_through(stack: App, command: Callable[..., S
     client = ResultItem._get_connection().connection.client
     client.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
     assert command("results", "--until", "9999-12-31", "--json").numbers == [1]
-    assert len(asked) == 2 * store.SHARDS
+    assert len(asked) == 2 * results.SHARDS
 
 
 def test_a_span_in_another_zone_covers_its_days(stack: App, command: Callable[..., Said]) -> None:

@@ -16,10 +16,11 @@ import pytest
 from made import make_agent, prepared, row_event, rows_csv, stored
 from test_batches import lines_of
 
-from service import batches, schemas, yaml_core
-from service.batch_input import parse_input
-from service.output_mapping import compile_output_mapping
-from service.results import store_plain, write_output
+from service.console import mapping_files, yaml_core
+from service.extraction.compiler import compile_output_mapping
+from service.request.parse import parse_input
+from service.steps import aggregate_results
+from service.steps.write_result import store_plain, write_output
 
 if TYPE_CHECKING:
     from service.app import App
@@ -239,7 +240,7 @@ def test_the_three_output_mappings(target: str, output: Any, fields: dict[str, A
 
 
 def test_the_mappings_are_of_the_types_that_they_say() -> None:
-    checked = schemas.check_document(yaml_core.read(OUTPUT_MAPPINGS))
+    checked = mapping_files.check_document(yaml_core.read(OUTPUT_MAPPINGS))
     assert [one.target for one in checked] == ["broadband-agent-rust", "web-search-agent", "classification-tool"]
 
 
@@ -271,7 +272,7 @@ def test_paths_with_transforms() -> None:
     ],
 )  # fmt: skip
 def test_the_agents_schema(output: Any, fields: tuple[str | None, str | None]) -> None:
-    (checked,) = schemas.check_document(yaml_core.read(AGENT_SCHEMA))
+    (checked,) = mapping_files.check_document(yaml_core.read(AGENT_SCHEMA))
     assert checked.target == "broadband-agent-rust"
     extraction = checked.plan.extract(output)
     assert extraction.fields == (dict(zip(("exchange", "download_speed"), fields, strict=True)) if any(fields) else {})
@@ -325,7 +326,7 @@ def test_the_aggregators_event_and_answer(app: App) -> None:
         store_plain(app, {**EVENT, "row_id": f"row_00{number}"})
     bucket = app.settings.data_bucket
     event = {"batch_id": EVENT["batch_id"], "output_bucket": bucket, "output_key": "results/output.csv"}
-    answer = batches.aggregate(app, event, lambda: 900_000)
+    answer = aggregate_results.aggregate(app, event, lambda: 900_000)
     assert answer["csv_location"] == f"s3://{bucket}/results/output.csv"
     # ours says more than SUCCESS: a batch in which some rows failed is none (DESIGN.md, the result)
     assert (answer["status"], answer["row_count"]) == ("SUCCEEDED", 2)
@@ -354,7 +355,7 @@ def test_the_input_of_the_agents_task_state() -> None:
 
 
 def test_a_target_is_registered_in_the_words_of_the_guide(tmp_path: Path, app: App) -> None:
-    from service import target_files  # noqa: PLC0415 - of this test alone
+    from service.console import target_files  # noqa: PLC0415 - of this test alone
 
     entry = {
         "tool_name": "batch_processor",
@@ -372,7 +373,7 @@ def test_a_target_is_registered_in_the_words_of_the_guide(tmp_path: Path, app: A
 def test_what_is_not_built_yet_is_refused_by_name(words: list[str]) -> None:
     from click.testing import CliRunner  # noqa: PLC0415 - of this test alone
 
-    from service.cli import cli  # noqa: PLC0415
+    from service.console.cli.main import cli  # noqa: PLC0415
 
     answer = CliRunner().invoke(cli, words)
     assert answer.exit_code == 2

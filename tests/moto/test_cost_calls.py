@@ -10,11 +10,11 @@ import pytest
 from botocore.client import BaseClient
 from made import chunk_event, event_of, finished, make_tool, manifest, put_source, row_event, rows_csv
 
-from service import batches
-from service.cost import Profile, spent
-from service.prepare import prepare
-from service.results import finish_chunk, handle_failure, write_output
-from service.rows import transform_chunk
+from service.cost.estimate import Profile, spent
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, write_output
 
 if TYPE_CHECKING:
     from service.app import App
@@ -51,7 +51,7 @@ def run(app: App) -> tuple[dict[str, Any], int]:
         given = transform_chunk(app, chunk_event(batch, chunk))
         results = [called(app, batch, int(row["row_id"].removeprefix("row_"))) for row in given["rows"]]
         finish_chunk(app, {**finished(chunk_event(batch, given["chunk"]), results), "stored": given["stored"]})
-    return batches.aggregate(app, {"batch": batch}, lambda: 900_000), len(chunks)
+    return aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000), len(chunks)
 
 
 def called(app: App, batch: dict[str, Any], number: int) -> dict[str, Any]:

@@ -18,15 +18,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from handlers import aggregate_results
-from service import objects, source
+from service.batch.absent_rows import ConservationBroken
 from service.errors import BatchProcessorError, BatchRefused, SourceChanged
-from service.export import ENOUGH_TIME, Export
-from service.gaps import ConservationBroken
-from service.manifest import prefix, write_chunks, write_manifest
+from service.export.run import ENOUGH_TIME, Export
+from service.export.summary import EXAMPLES, Tally
 from service.models import Result, RowStatus, empty_counts, row_id
-from service.table import BatchItem
-from service.tally import EXAMPLES, Tally
-from service.wire import Item, Shape
+from service.s3 import objects
+from service.source import csv_rows
+from service.source.manifest import prefix, write_chunks, write_manifest
+from service.store.structs import Item, Shape
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,15 +47,15 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
     body = text or b"a,b\r\n" + b"".join(b'%d,"x\n%d"\r\n\r\n' % (n, n) for n in range(1, rows + 1))
     s3.put_object(Bucket=data, Key=f"{batch_id}.csv", Body=body)
     head = s3.head_object(Bucket=data, Key=f"{batch_id}.csv")
-    chunker = source.Chunker(3)
-    records = list(source.read_records([body], source.SourceFormat("utf-8", ",", 0)))[1:]
+    chunker = csv_rows.Chunker(3)
+    records = list(csv_rows.read_records([body], csv_rows.SourceFormat("utf-8", ",", 0)))[1:]
     chunks = [*(chunker.add(record, 1) for record in records), chunker.finish()]
     made = [chunk for chunk in chunks if chunk]
     to_run = values.get("rows_to_run", rows)
     ahead = [chunk for chunk in made if chunk.first_row <= to_run]
     if ahead and ahead[-1].first_row + ahead[-1].rows - 1 > to_run:  # none holds rows on both sides of the limit
         span = ahead[-1].ranges[0]
-        ahead[-1] = source.Chunk(ahead[-1].number, (dataclasses.replace(span, rows=to_run - span.first_row + 1),))
+        ahead[-1] = csv_rows.Chunk(ahead[-1].number, (dataclasses.replace(span, rows=to_run - span.first_row + 1),))
     write_chunks(app, batch_id, made)
     manifest_key = write_manifest(app, batch_id, 1, ahead)
     given_values: dict[str, Any] = {
@@ -204,7 +205,7 @@ def test_missing_rows_here_and_there_share_requests(app: App) -> None:
 
 
 def test_windows_of_the_source_follow_each_other(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.source_rows._WINDOW", 40)
+    monkeypatch.setattr("service.source.row_lookup._WINDOW", 40)
     record = prepared(app, 40)
     put(app, [5, 6, 7, 20, 40])
     export(app, record)
@@ -230,7 +231,7 @@ def test_a_result_of_no_row_is_an_error_and_no_csv(app: App, identifier: str) ->
 def test_lines_that_are_not_the_rows_make_no_csv(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     record = prepared(app, 2)
     put(app, [1, 2])
-    monkeypatch.setattr("service.export.with_gaps", lambda pages, *_: ((page[1:], ()) for page in pages))
+    monkeypatch.setattr("service.export.run.with_gaps", lambda pages, *_: ((page[1:], ()) for page in pages))
     with pytest.raises(ConservationBroken, match="1 lines for 2 rows"):
         export(app, record)
     assert nothing_left(app)
@@ -295,7 +296,7 @@ def test_fields_too_many_to_hand_over_are_refused(app: App) -> None:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(objects, "PART", 200)
-    monkeypatch.setattr("service.gaps._TOGETHER", 4)
+    monkeypatch.setattr("service.batch.absent_rows._TOGETHER", 4)
 
 
 def mixed(app: App, **values: Any) -> BatchItem:
@@ -436,7 +437,7 @@ def test_a_failed_turn_leaves_nothing_and_its_repetition_begins_anew(app: App) -
     _, state = export(app, record, LITTLE)
     assert len(uploads(app)) == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.lines._cells", fail)
+        patch.setattr("service.export.lines._cells", fail)
         with pytest.raises(RuntimeError):
             export(app, record, PLENTY, state)
     assert nothing_left(app)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import chunk_event, event_of, finished, make_tool, manifest, prepared, row_event, rows_csv, stored
 
-from service import batches, remap
-from service.batches import ResultsGone
+from service.batch.progress import BatchExpired
+from service.console import remap
 from service.models import OPEN, row_id
-from service.prepare import prepare
-from service.progress import BatchExpired
-from service.results import finish_chunk, handle_failure, write_output
-from service.rows import transform_chunk
+from service.steps import aggregate_results
+from service.steps.aggregate_results import ResultsGone
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +54,11 @@ def run(app: App, batch: dict[str, Any], failing: tuple[int, ...] = ()) -> list[
 
 
 def own(app: App, batch: dict[str, Any]) -> dict[str, Any]:
-    return batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+    return aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
 
 
 def plain(app: App) -> dict[str, Any]:
-    return batches.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)
+    return aggregate_results.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)
 
 
 def ended(app: App) -> bytes:
@@ -134,7 +135,7 @@ def test_a_rerun_keeps_the_good_csv_and_the_rows_that_are_gone_can_be_run_again(
         own(app, batch)
     record = app.records.get(BATCH)
     assert (csv_of(app), record.status) == (good, "AGGREGATING")
-    assert batches.close_record(app, record, "FAILED", "ResultsGone")
+    assert aggregate_results.close_record(app, record, "FAILED", "ResultsGone")
     with pytest.raises(ResultsGone, match=SAYS):  # it keeps it, too, when counts are of the chunks alone
         plain(app)
     batch = again(app, "again-2", status="MISSING")
@@ -160,7 +161,7 @@ def test_of_a_batch_without_a_csv_one_is_made_of_what_is_there(app: App) -> None
     batch = prepared(app, rows_csv(6), output_mapping=MAPPING)
     run(app, batch)
     deleted(app, 3)
-    assert batches.close_record(app, app.records.get(BATCH), "ABORTED", None)
+    assert aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None)
     result = plain(app)
     assert (result["counts"]["SUCCESS"], result["counts"]["MISSING"]) == (5, 1)
 
@@ -185,7 +186,7 @@ def test_a_batch_that_expires_while_it_runs_again(app: App) -> None:
     with pytest.raises(BatchExpired, match=r"have expired; its last CSV: s3://"):
         own(app, batch)
     assert csv_of(app) == good
-    assert batches.close_record(app, app.records.get(BATCH), "FAILED", "BatchExpired")
+    assert aggregate_results.close_record(app, app.records.get(BATCH), "FAILED", "BatchExpired")
     assert app.records.get(BATCH).status not in OPEN
 
 
@@ -198,8 +199,8 @@ def test_a_batch_that_expires_while_its_csv_is_made(app: App, monkeypatch: pytes
     reading = app.reader.pages
 
     def pages(*given: Any, **options: Any) -> Any:
-        monkeypatch.setattr("service.pages.time", past)
-        monkeypatch.setattr("service.progress.time", past)
+        monkeypatch.setattr("service.store.page_reader.time", past)
+        monkeypatch.setattr("service.batch.progress.time", past)
         return reading(*given, **options)
 
     monkeypatch.setattr(app.reader, "pages", pages)

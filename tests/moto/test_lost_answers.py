@@ -30,14 +30,17 @@ from made import (
 from moto.s3.exceptions import NoSuchUpload
 from moto.s3.models import S3Backend
 
-from service import batches, client, files, objects, remap
+from service.console import remap, runs
+from service.console.stacks import Stack
 from service.errors import BatchRefused
+from service.export import multi_file
 from service.models import batch_hash
-from service.prepare import prepare
-from service.registry import RegisteredTarget
-from service.results import finish_chunk, handle_failure, lose_chunk, write_output
-from service.rows import transform_chunk
-from service.stacks import Stack
+from service.s3 import objects
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, lose_chunk, write_output
+from service.store.registry import RegisteredTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +108,7 @@ def aggregated(app: App, batch: dict[str, Any], turn: Callable[[], int] = lambda
     """The machine's aggregation: turn after turn until there is a result."""
     state: dict[str, Any] = {"batch": batch}
     while True:
-        answer = batches.aggregate(app, state, turn)
+        answer = aggregate_results.aggregate(app, state, turn)
         if "continuation" not in answer:
             return answer
         state = {"batch": batch, "aggregation": {"result": json.loads(json.dumps(answer))}}
@@ -142,14 +145,14 @@ def parquet(app: App, name: str, patch: pytest.MonkeyPatch, _path: Any) -> Any:
     """Two files, then one: the second is deleted."""
     patch.setattr(objects, "PART", 500)
     patch.setattr(objects, "BLOCK", 100)
-    patch.setattr("service.parquet.GROUP_ROWS", 1)
-    patch.setattr("service.parquet._TOGETHER", 1)
+    patch.setattr("service.export.parquet_file.GROUP_ROWS", 1)
+    patch.setattr("service.export.parquet_file._TOGETHER", 1)
     given = {"csv": {"format": "parquet"}, "output_mapping": MAPPING, "execution_config": {"limit": 4}}
     batch = run(app, name, **given)
     turns = iter([1])
     first = aggregated(app, batch, lambda: next(turns, 900_000))
     several = keys(app, name)
-    again = batches.aggregate(app, {"batch_id": batch["batch_id"]}, lambda: 900_000)
+    again = aggregate_results.aggregate(app, {"batch_id": batch["batch_id"]}, lambda: 900_000)
     return first, several, again, keys(app, name)
 
 
@@ -162,7 +165,7 @@ def uploaded(app: App, name: str, count: int) -> list[dict[str, Any]]:
     """Files of an export that invocations before have finished."""
     states = []
     for number in range(1, count + 1):
-        key = files.file_name(f"results/echo/{name}.parquet", number)
+        key = multi_file.file_name(f"results/echo/{name}.parquet", number)
         upload = objects.MultipartUpload(
             app.s3, app.settings.data_bucket, key, content_type="x", metadata={"file": str(number)}
         )
@@ -172,9 +175,9 @@ def uploaded(app: App, name: str, count: int) -> list[dict[str, Any]]:
     return states
 
 
-def made_files(app: App, name: str, states: list[dict[str, Any]]) -> files.Files:
+def made_files(app: App, name: str, states: list[dict[str, Any]]) -> multi_file.Files:
     key = f"results/echo/{name}.parquet"
-    return files.Files(app.s3, app.settings.data_bucket, key, content_type="x", files=states)
+    return multi_file.Files(app.s3, app.settings.data_bucket, key, content_type="x", files=states)
 
 
 def parquet_refused(app: App, name: str, _patch: Any, _path: Any) -> Any:
@@ -205,9 +208,9 @@ def given_up(app: App, name: str, patch: pytest.MonkeyPatch, _path: Any) -> Any:
     """A CSV that is begun and cannot be made."""
     patch.setattr(objects, "PART", 50)
     batch = run(app, name, output_mapping=MAPPING)
-    answer = batches.aggregate(app, {"batch": batch}, lambda: 1)
-    batches.abandon(app, {"batch": batch, "aggregation": {"result": answer}, "failure": {"Error": "E"}})
-    return batches.close_record(app, app.records.get(batch["batch_id"]), "FAILED", "no CSV")
+    answer = aggregate_results.aggregate(app, {"batch": batch}, lambda: 1)
+    aggregate_results.abandon(app, {"batch": batch, "aggregation": {"result": answer}, "failure": {"Error": "E"}})
+    return aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "FAILED", "no CSV")
 
 
 def refused(app: App, name: str, _patch: Any, _path: Any) -> Any:
@@ -218,7 +221,7 @@ def refused(app: App, name: str, _patch: Any, _path: Any) -> Any:
 
 def stopped_by_hand(app: App, name: str, _patch: Any, _path: Any) -> Any:
     batch = prepared(app, rows_csv(6), name=name)
-    assert batches.stop(app, batch["batch_id"]).status == "STOPPING"
+    assert aggregate_results.stop(app, batch["batch_id"]).status == "STOPPING"
     for chunk in manifest(app, batch):
         run_chunk(app, batch, chunk)
     return aggregated(app, batch)
@@ -238,7 +241,7 @@ def remapped(app: App, name: str, _patch: Any, _path: Any) -> Any:
     aggregated(app, batch)
     order = remap.check(app, app.records.get(batch["batch_id"]), {"output_mapping": OTHER})
     tally = remap.remap(app, order, lambda _: None)
-    return tally.counts, batches.aggregate(app, {"batch_id": batch["batch_id"]}, lambda: 900_000)
+    return tally.counts, aggregate_results.aggregate(app, {"batch_id": batch["batch_id"]}, lambda: 900_000)
 
 
 def registered(app: App, name: str, _patch: Any, _path: Any) -> Any:
@@ -257,11 +260,11 @@ def stack_of(app: App) -> Stack:
 
 def started(app: App, name: str, patch: pytest.MonkeyPatch, path: Path) -> Any:
     """From the command line: the file is uploaded, the execution begun; what it does is not looked at here."""
-    patch.setattr(client, "_execution_name", lambda: name)
+    patch.setattr(runs, "_execution_name", lambda: name)
     stack, file = stack_of(app), path / f"{name}.csv"
     file.write_text(rows_csv(2))
-    given = {"csv_s3_uri": client.upload(stack, file), "target": "echo"}
-    identifier, arn = client.start(stack, given, "out.csv")
+    given = {"csv_s3_uri": runs.upload(stack, file), "target": "echo"}
+    identifier, arn = runs.start(stack, given, "out.csv")
     found = app.stepfunctions.list_executions(stateMachineArn=MACHINE)["executions"]
     return identifier, arn, [one["name"] for one in found if one["name"] == name]
 
@@ -280,45 +283,47 @@ def agent_stopped(app: App, name: str, _patch: Any, _path: Any) -> Any:
 
 # Each write of the application, and a story in which it is made.
 CASES: dict[str, Story] = {
-    "prepare.prepare create": small_batch,
-    "prepare.prepare update_open": refused,
-    "checks.claim_output claim_output": run_again,
-    "prepare._update_record update_open": small_batch,
-    "prepare._update_record update": small_batch,
-    "prepare._update_record keep_stopped": small_batch,
-    "rerun.prepare keep_stopped": run_again,
-    "manifest._write put_object": small_batch,
-    "plans.save put_item": small_batch,
-    "plans.save_chunk put_item": lost_chunk,
-    "plans.add_to_tally update_item": stopped_by_its_failures,
-    "plans.stop update_item": stopped_by_its_failures,
-    "store.put_item put_item": stopped_by_its_failures,
-    "results._keep_output put_object": small_batch,
-    "batches.aggregate update_open": small_batch,
-    "batches._close update_open": small_batch,
-    "batches._close update_ended": parquet,
-    "batches.close_record update_open": given_up,
-    "batches.stop update": stopped_by_hand,
-    "objects.complete put_object": small_batch,
-    "objects._send create_multipart_upload": large_csv,
-    "objects._part upload_part": large_csv,
-    "objects.complete complete_multipart_upload": large_csv,
-    "objects.abort abort_multipart_upload": given_up,
-    "files.complete delete_object": parquet,
-    "files.abort delete_object": parquet_refused,
-    "files._forget abort_multipart_upload": parquet_gone,
-    "rerun._claim update_ended": run_again,
-    "rerun.prepare update_open": run_again,
-    "stored_rows.write put_object": run_again,
-    "remap._update update_ended": remapped,
-    "store.remap update_item": remapped,
-    "registry._put PynamoDB save": registered,
-    "client._start start_execution": started,
-    "client.upload upload_file": started,
-    "executions._stop stop_execution": agent_stopped,
+    "steps.prepare_batch.prepare create": small_batch,
+    "steps.prepare_batch.prepare update_open": refused,
+    "request.checks.claim_output claim_output": run_again,
+    "steps.prepare_batch._update_record update_open": small_batch,
+    "steps.prepare_batch._update_record update": small_batch,
+    "steps.prepare_batch._update_record keep_stopped": small_batch,
+    "batch.rerun.prepare keep_stopped": run_again,
+    "source.manifest._write put_object": small_batch,
+    "store.plans.save put_item": small_batch,
+    "store.plans.save_chunk put_item": lost_chunk,
+    "store.plans.add_to_tally update_item": stopped_by_its_failures,
+    "store.plans.stop update_item": stopped_by_its_failures,
+    "store.results.put_item put_item": stopped_by_its_failures,
+    "steps.write_result._keep_output put_object": small_batch,
+    "steps.aggregate_results.aggregate update_open": small_batch,
+    "steps.aggregate_results._close update_open": small_batch,
+    "steps.aggregate_results._close update_ended": parquet,
+    "steps.aggregate_results.close_record update_open": given_up,
+    "steps.aggregate_results.stop update": stopped_by_hand,
+    "s3.objects.complete put_object": small_batch,
+    "s3.objects._send create_multipart_upload": large_csv,
+    "s3.objects._part upload_part": large_csv,
+    "s3.objects.complete complete_multipart_upload": large_csv,
+    "s3.objects.abort abort_multipart_upload": given_up,
+    "export.multi_file.complete delete_object": parquet,
+    "export.multi_file.abort delete_object": parquet_refused,
+    "export.multi_file._forget abort_multipart_upload": parquet_gone,
+    "batch.rerun._claim update_ended": run_again,
+    "batch.rerun.prepare update_open": run_again,
+    "batch.stored_source.write put_object": run_again,
+    "console.remap._update update_ended": remapped,
+    "store.results.remap update_item": remapped,
+    "store.registry._put PynamoDB save": registered,
+    "console.runs._start start_execution": started,
+    "console.runs.upload upload_file": started,
+    "steps.agent_execution._stop stop_execution": agent_stopped,
 }
-UPLOAD = "objects._send create_multipart_upload"
-AT_RUN_TIME = {"client.upload upload_file": "a thread of boto3 put_object"}  # boto3 sends it from a thread of its own
+UPLOAD = "s3.objects._send create_multipart_upload"
+AT_RUN_TIME = {
+    "console.runs.upload upload_file": "a thread of boto3 put_object"
+}  # boto3 sends it from a thread of its own
 
 
 def test_every_write_of_the_code_has_a_case() -> None:
@@ -427,11 +432,11 @@ def test_the_answers_of_every_write_are_lost(
 def test_an_execution_that_has_ended_when_it_is_asked_for_again(app: App) -> None:
     """StartExecution says ExecutionAlreadyExists then, of its own one too."""
     stack, given = stack_of(app), {"csv_s3_uri": "s3://b/k", "target": "echo"}
-    arn = client._start(stack, "run-1", given)
+    arn = runs._start(stack, "run-1", given)
     app.stepfunctions.stop_execution(executionArn=arn)
-    assert client._start(stack, "run-1", given) == arn == execution_arn("run-1")
+    assert runs._start(stack, "run-1", given) == arn == execution_arn("run-1")
     with pytest.raises(app.stepfunctions.exceptions.ExecutionAlreadyExists):
-        client._start(stack, "run-1", {**given, "target": "other"})
+        runs._start(stack, "run-1", {**given, "target": "other"})
 
 
 def test_an_object_of_somebody_else_is_not_taken_for_the_own_one(app: App) -> None:
@@ -451,7 +456,7 @@ def test_the_token_of_an_upload_travels_to_the_invocation_that_completes_it(app:
     first = objects.MultipartUpload(app.s3, bucket, key)
     first.write(b"some")
     first.seal()
-    answers = LostAnswers({"objects.complete complete_multipart_upload"})
+    answers = LostAnswers({"s3.objects.complete complete_multipart_upload"})
     answers.of(app.s3)
     objects.MultipartUpload(app.s3, bucket, key, **json.loads(json.dumps(first.state()))).complete()
     assert len(answers.lost) == 1

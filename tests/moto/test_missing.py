@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from made import chunk_event, event_of, finished, make_tool, manifest, prepared, put_source, row_event, rows_csv
 
-from service import batches
 from service.errors import SourceChanged
 from service.models import row_id
-from service.prepare import prepare
-from service.results import finish_chunk, lose_chunk, write_output
-from service.rows import transform_chunk
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, lose_chunk, write_output
 
 if TYPE_CHECKING:
     from service.app import App
@@ -99,7 +99,7 @@ def run(app: App, loss: Any, **given: Any) -> tuple[dict[str, Any], list[int], s
 
 
 def aggregated(app: App, batch: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    result = batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+    result = aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
     key = app.records.get(BATCH).output_key
     return result, app.s3.get_object(Bucket=app.settings.data_bucket, Key=key)["Body"].read()
 
@@ -177,7 +177,7 @@ def two_times(loss: Any) -> Any:
 
 @pytest.mark.parametrize("loss", TOLD)
 def test_missing_rows_count_for_a_share_of_failures(app: App, loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.stopping.ENOUGH_ROWS", ROWS)
+    monkeypatch.setattr("service.batch.stopping.ENOUGH_ROWS", ROWS)
     lost = len(run(app, loss, name="first", execution_config={"max_failure_rate": 0.99})[1])
     for name, rate in (("below", lost / ROWS - 0.001), ("just", lost / ROWS)):
         batch, *_ = run(app, loss, name=name, execution_config={"max_failure_rate": rate})

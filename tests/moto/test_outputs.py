@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import event_of, make_tool, prepared, rows_csv
 
-from service import batches, checks
 from service.errors import BatchRefused
-from service.prepare import prepare
+from service.request import checks
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
 
 if TYPE_CHECKING:
     from service.app import App
@@ -34,12 +35,12 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
         held(app, *place)
 
-    monkeypatch.setattr("service.prepare.claim_output", claim_output)
-    monkeypatch.setattr("service.rerun.claim_output", claim_output)
+    monkeypatch.setattr("service.steps.prepare_batch.claim_output", claim_output)
+    monkeypatch.setattr("service.batch.rerun.claim_output", claim_output)
 
 
 def ended(app: App, batch: dict[str, Any]) -> None:
-    batches.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
+    aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
 
 
 def again(app: App, name: str, **given: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from service.models import Result, RowStatus, row_id
-from service.pages import EVENT, SIDE_BY_SIDE, PageReader
-from service.store import to_item
-from service.wire import NotAResult, Shape, text_of
+from service.store.page_reader import EVENT, SIDE_BY_SIDE, PageReader
+from service.store.results import to_item
+from service.store.structs import NotAResult, Shape, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,21 +20,23 @@ from hypothesis import strategies as st
 from made import event_of, make_tool, put_source, rows_csv
 from made import prepared as prepared_batch
 
-from service import cli_results, files, objects
-from service.batches import aggregate
-from service.columns import METADATA, NO_PYARROW
+from service.batch.absent_rows import ConservationBroken
+from service.console.cli import results
 from service.errors import BatchRefused
-from service.export import ENOUGH_TIME, Export
-from service.gaps import ConservationBroken
+from service.export import multi_file
+from service.export.run import ENOUGH_TIME, Export
 from service.models import Result, RowStatus, now_iso, row_id
-from service.prepare import prepare
+from service.request.columns import METADATA, NO_PYARROW
+from service.s3 import objects
+from service.steps.aggregate_results import aggregate
+from service.steps.prepare_batch import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from service.app import App
-    from service.table import BatchItem
+    from service.store.tables import BatchItem
 
 KEY = "results/echo/1.parquet"
 IDS = itertools.count()
@@ -50,9 +52,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(objects, "PART", 500)
     monkeypatch.setattr(objects, "BLOCK", 100)
-    monkeypatch.setattr("service.parquet.GROUP_ROWS", 1)
-    monkeypatch.setattr("service.parquet._TOGETHER", 1)
-    monkeypatch.setattr("service.gaps._TOGETHER", 1)
+    monkeypatch.setattr("service.export.parquet_file.GROUP_ROWS", 1)
+    monkeypatch.setattr("service.export.parquet_file._TOGETHER", 1)
+    monkeypatch.setattr("service.batch.absent_rows._TOGETHER", 1)
 
 
 def batch(app: App, rows: int, **given: Any) -> BatchItem:
@@ -249,8 +251,8 @@ def test_row_groups_leave_when_they_are_whole(
     app: App, rows: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seven rows, one at a time, since every other one is a gap."""
-    monkeypatch.setattr("service.parquet.GROUP_ROWS", rows)
-    monkeypatch.setattr("service.parquet._TOGETHER", 3)
+    monkeypatch.setattr("service.export.parquet_file.GROUP_ROWS", rows)
+    monkeypatch.setattr("service.export.parquet_file._TOGETHER", 3)
     record = batch(app, 14)
     put(app, record.batch_id, range(2, 15, 2))
     export(app, record)
@@ -261,8 +263,8 @@ def test_row_groups_leave_when_they_are_whole(
 
 
 def test_a_row_group_is_of_so_many_bytes(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.parquet.GROUP_BYTES", 3000)
-    monkeypatch.setattr("service.parquet._TOGETHER", 1)
+    monkeypatch.setattr("service.export.parquet_file.GROUP_BYTES", 3000)
+    monkeypatch.setattr("service.export.parquet_file._TOGETHER", 1)
     record = batch(app, 12)
     put(app, record.batch_id, range(2, 13, 2), output_data={"label": "y" * 1000})
     export(app, record)
@@ -271,9 +273,9 @@ def test_a_row_group_is_of_so_many_bytes(app: App, monkeypatch: pytest.MonkeyPat
 
 
 def test_half_a_character_is_a_question_mark() -> None:
-    from service.columns import Columns  # noqa: PLC0415 - read here alone
-    from service.gaps import Bare  # noqa: PLC0415
-    from service.parquet import ParquetLines  # noqa: PLC0415
+    from service.batch.absent_rows import Bare  # noqa: PLC0415
+    from service.export.parquet_file import ParquetLines  # noqa: PLC0415
+    from service.request.columns import Columns  # noqa: PLC0415 - read here alone
 
     lines = ParquetLines(Columns(("a\ud800",), ()))
     made = lines.bare([Bare(1, "MISSING", {"a\ud800": "b\udfff"}), Bare(2, "MISSING", {})]) + lines.end()
@@ -324,7 +326,9 @@ def fail(*_: Any, **__: Any) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("where", ["service.parquet._cells", "service.files.objects.MultipartUpload.seal"])
+@pytest.mark.parametrize(
+    "where", ["service.export.parquet_file._cells", "service.export.multi_file.objects.MultipartUpload.seal"]
+)
 def test_a_failure_in_a_later_turn_leaves_what_was_there_before(
     app: App, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,7 +442,7 @@ def test_the_command_line_fetches_every_file(app: App, tmp_path: Path) -> None:
     by_turns(app, record)
     stack: Any = SimpleNamespace(app=app)
     result = {"csv_location": f"s3://{app.settings.data_bucket}/{KEY}", "batch_id": record.batch_id}
-    said = cli_results.download(stack, result, tmp_path / "out.parquet")
+    said = results.download(stack, result, tmp_path / "out.parquet")
     names = ["out.parquet", "out-0002.parquet", "out-0003.parquet"]
     assert said == ", ".join(str(tmp_path / name) for name in names)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
@@ -450,10 +454,10 @@ def test_the_command_line_fetches_every_file(app: App, tmp_path: Path) -> None:
 def test_it_fetches_one_object_of_other_formats(app: App, tmp_path: Path) -> None:
     data = app.settings.data_bucket
     app.s3.put_object(Bucket=data, Key="a.csv", Body=b"one")
-    app.s3.put_object(Bucket=data, Key="a.csv-0002.parquet", Body=b"other", Metadata={files._FILE: "2"})
+    app.s3.put_object(Bucket=data, Key="a.csv-0002.parquet", Body=b"other", Metadata={multi_file._FILE: "2"})
     stack: Any = SimpleNamespace(app=app)
     result = {"csv_location": f"s3://{data}/a.csv", "batch_id": "b"}
-    assert cli_results.download(stack, result, tmp_path / "a") == str(tmp_path / "a")
+    assert results.download(stack, result, tmp_path / "a") == str(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -567,7 +571,7 @@ def test_a_file_of_many_parts(app: App, monkeypatch: pytest.MonkeyPatch) -> None
     app.s3.meta.events.register(
         "provide-client-params.s3.UploadPart", lambda params, **_: sent.append(len(params["Body"]))
     )
-    made = files.Files(app.s3, app.settings.data_bucket, KEY, content_type="x/y")
+    made = multi_file.Files(app.s3, app.settings.data_bucket, KEY, content_type="x/y")
     monkeypatch.setattr(objects, "PART", 5 << 20)
     body = bytes(range(256)) * (12 << 12)
     made.write(body)

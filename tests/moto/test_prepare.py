@@ -19,15 +19,16 @@ from made import (
     rows_csv,
 )
 
-from service import batches, checks, results
 from service.app import App
+from service.cost.workload import chunk_rows
 from service.errors import BatchRefused, SourceChanged
 from service.models import parse_iso
-from service.prepare import prepare
-from service.records import BatchTaken
-from service.registry import RegisteredTarget
-from service.rows import transform_chunk
-from service.workload import chunk_rows
+from service.request import checks
+from service.steps import aggregate_results, write_result
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.store.batches import BatchTaken
+from service.store.registry import RegisteredTarget
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -192,9 +193,9 @@ def test_a_refused_batch_leaves_a_failed_record_that_says_why(app: App, given: d
     assert record.ended_at
     assert record.row_count is None
     assert record.error.as_dict() == {"type": "BatchRefused", "message": "\n".join(lines)}
-    assert batches.result_of(record)["status"] == "FAILED"
+    assert aggregate_results.result_of(record)["status"] == "FAILED"
     with pytest.raises(BatchRefused, match=r"no row of batch echo#run-1 was ever read: execution_config\.limits"):
-        batches.aggregate(app, {"batch_id": "echo#run-1"}, lambda: 900_000)
+        aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, lambda: 900_000)
 
 
 def test_a_source_that_is_replaced_while_it_is_read(app: App, given: dict[str, Any]) -> None:
@@ -316,13 +317,13 @@ def test_a_header_alone_is_a_batch_of_no_rows(app: App, given: dict[str, Any]) -
     batch = prepare(app, event_of(given))
     assert (batch["row_count"], batch["rows_to_run"]) == (0, 0)
     assert manifest(app, batch) == []
-    result = batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+    result = aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
     assert (result["status"], result["row_count"]) == ("SUCCEEDED", 0)
 
 
 def test_a_repeated_preparation_of_the_same_execution_is_one_batch(app: App, given: dict[str, Any]) -> None:
     first = prepare(app, event_of(given))
-    batches.stop(app, "echo#run-1")
+    aggregate_results.stop(app, "echo#run-1")
     assert prepare(app, event_of(given)) == first
     record = app.records.get("echo#run-1")
     assert (record.status, record.stop, record.stop_reason) == ("STOPPING", True, "by hand")
@@ -403,13 +404,13 @@ def test_the_whole_way_of_a_small_batch(app: App, tool: str) -> None:  # noqa: A
     for chunk in manifest(app, batch):
         answer = transform_chunk(app, chunk_event(batch, chunk))
         fates = [
-            results.write_output(app, row_event(batch, int(row["row_id"][4:]), output={"echo": row["row"][1]}))
+            write_result.write_output(app, row_event(batch, int(row["row_id"][4:]), output={"echo": row["row"][1]}))
             for row in answer["rows"]
         ]
-        results.finish_chunk(app, finished(answer, fates))
-    result = batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+        write_result.finish_chunk(app, finished(answer, fates))
+    result = aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
     assert result["status"] == "PARTIAL"
     assert result["counts"]["SUCCESS"] == 2
     assert result["counts"]["INVALID_INPUT"] == 1
     assert json.loads(json.dumps(result)) == result
-    assert batches.result_of(app.records.get(batch["batch_id"])) == result
+    assert aggregate_results.result_of(app.records.get(batch["batch_id"])) == result

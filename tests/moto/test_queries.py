@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from service import queries, store
-from service.arrivals import arriving
+from service.console.follow import arriving
 from service.models import FAILURES, Result, RowStatus, now_iso, row_id
-from service.page_tokens import Position
-from service.table import ResultItem
+from service.store import queries, results
+from service.store.page_tokens import Position
+from service.store.tables import ResultItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def put(app: App, number: int | str, status: str = SUCCESS, **more: Any) -> None
     }
     app.dynamodb.put_item(
         TableName=app.settings.results_table,
-        Item=store.to_item(Result(row_id=identifier, status=status, **given_values)),
+        Item=results.to_item(Result(row_id=identifier, status=status, **given_values)),
     )
 
 
@@ -293,7 +293,7 @@ def test_pages_of_any_sizes_are_one_reading_whatever_changes_meanwhile(
 ) -> None:
     """Each page is the next rows behind the last one shown, of those that there are when it is read."""
     monkeypatch.setattr(queries, "SHARDS", 3)  # three requests a day instead of sixteen
-    monkeypatch.setattr(store, "SHARDS", 3)
+    monkeypatch.setattr(results, "SHARDS", 3)
     monkeypatch.setattr(queries, "_SIFTED", 2)  # answers of several pages
     clear(bound)
     reading = READINGS[name]
@@ -336,7 +336,7 @@ def test_rows_of_one_millisecond_are_in_order_though_the_index_has_them_in_none(
 
     monkeypatch.setattr(queries, "_rows", backwards)
     monkeypatch.setattr(queries, "SHARDS", 1)
-    monkeypatch.setattr(store, "SHARDS", 1)
+    monkeypatch.setattr(results, "SHARDS", 1)
     for number in range(9):
         put(bound, number, timestamp=at(number // 4))
     assert numbers(queries.between(at(0), at(9))) == list(range(9))
@@ -364,7 +364,7 @@ def test_a_page_by_time_reads_little_more_than_it_shows(bound: App) -> None:
         requests = Requests(bound)
         rows = list(islice(queries.between(at(0), at(2000), after=after, at_most=51), 51))
         assert len(rows) == 51
-        assert len(requests.sent) < 2 * store.SHARDS
+        assert len(requests.sent) < 2 * results.SHARDS
         assert sum(requests.read) < 4 * 51
         after = Position.of(rows[-1])
 

@@ -22,19 +22,20 @@ from made import (
     rows_csv,
 )
 
-from service import batches, remap
+from service.batch.progress import BatchRunning
+from service.console import remap
 from service.errors import BatchProcessorError, BatchRefused
 from service.models import OPEN
-from service.prepare import prepare
-from service.progress import BatchRunning
-from service.results import finish_chunk, handle_failure, write_output
-from service.rows import transform_chunk
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.app import App
-    from service.table import BatchItem
+    from service.store.tables import BatchItem
 
 OLD = {"extraction_methods": [{"method": "direct", "paths": {"x": "x"}}]}
 NEW = {"extraction_methods": [{"method": "direct", "paths": {"y": "x"}}]}
@@ -92,10 +93,10 @@ class Batch:
 
     def own(self) -> None:
         """The CSV of the first run, by its own execution."""
-        batches.aggregate(self.app, {"batch": self.first}, lambda: 900_000)
+        aggregate_results.aggregate(self.app, {"batch": self.first}, lambda: 900_000)
 
     def plain(self) -> None:
-        batches.aggregate(self.app, {"batch_id": self.id}, lambda: 900_000)
+        aggregate_results.aggregate(self.app, {"batch_id": self.id}, lambda: 900_000)
 
     def claim(self) -> None:
         self._claim("again")
@@ -116,14 +117,14 @@ class Batch:
         self.take_csv()
 
     def stop(self) -> None:
-        batches.stop(self.app, self.id)
+        aggregate_results.stop(self.app, self.id)
         self.said["stopped"] = True
 
     def aborted(self) -> None:
         """EventBridge's event of the first execution's end."""
         detail = {"name": self.name, "status": "ABORTED", "executionArn": execution_arn(self.name)}
         detail["input"] = json.dumps({"target": "echo"})
-        done = batches.close_ended(self.app, {"source": "aws.states", "detail": detail})
+        done = aggregate_results.close_ended(self.app, {"source": "aws.states", "detail": detail})
         self.said["closed"] = self.said.get("closed", 0) + done["closed"]
 
     def aborted_and_claimed(self) -> None:
@@ -132,7 +133,7 @@ class Batch:
 
     def refresh(self) -> None:
         """Whoever reads the record of an execution that is gone."""
-        batches.refreshed(self.app, self.record)
+        aggregate_results.refreshed(self.app, self.record)
 
     # --- what there is
 
@@ -212,7 +213,7 @@ def still_good(batch: Batch, moment: Moment) -> None:
         assert len(record.runs) == int(record.run)
         with pytest.raises(BatchRunning):
             prepare(batch.app, event_of({"rerun_of": batch.id}, f"{batch.name}-third"))
-        stopped = batches.stop(batch.app, batch.id)
+        stopped = aggregate_results.stop(batch.app, batch.id)
         assert (stopped.status, stopped.stop, stopped.stop_reason) == ("STOPPING", True, "by hand")
     else:
         assert record.status not in OPEN
@@ -328,5 +329,5 @@ def test_a_record_that_was_read_before_the_batch_was_run_again(app: App) -> None
     batch.running()
     stale = batch.record
     batch.aborted_and_claimed()
-    assert batches.refreshed(app, stale).execution_arn == execution_arn("one-again")
+    assert aggregate_results.refreshed(app, stale).execution_arn == execution_arn("one-again")
     assert batch.record.status == "RUNNING"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import NotFound
-from service.records import BatchTaken
-from service.registry import RegisteredTarget
-from service.table import BatchItem
+from service.store.batches import BatchTaken
+from service.store.registry import RegisteredTarget
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from service.app import App

@@ -9,9 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 from made import make_tool, prepared
 
-from service import registry as registry_module
-from service.registry import RegisteredTarget, Registry, RegistryBusy
-from service.table import TargetItem
+from service.store import registry as registry_module
+from service.store.registry import RegisteredTarget, Registry, RegistryBusy
+from service.store.tables import TargetItem
 
 if TYPE_CHECKING:
     from service.app import App

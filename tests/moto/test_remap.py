@@ -14,11 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 from made import MACHINE, make_tool, prepared, role, row_event, rows_csv, stored
 
-from service import batches, codec, remap
+from service.console import remap
+from service.console.remap import Fate
 from service.errors import BatchRefused
 from service.models import row_id
-from service.remap import Fate
-from service.results import handle_failure, write_output
+from service.steps import aggregate_results
+from service.steps.write_result import handle_failure, write_output
+from service.store import attribute_values
 
 if TYPE_CHECKING:
     from service.app import App
@@ -45,7 +47,7 @@ def ended_batch(app: App, outputs: list[Any], mapping: Any = OLD, **given: Any) 
             handle_failure(app, row_event(batch, number, call={"attempt": 3, "name": "n"}, failure=failure))
         else:
             write_output(app, row_event(batch, number, output=output, **times))
-    batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+    aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
     return batch
 
 
@@ -55,14 +57,14 @@ def remapped(app: App, given: dict[str, Any], shown: list[int] | None = None) ->
 
 
 def csv_lines(app: App) -> list[dict[str, str]]:
-    location = batches.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)["csv_location"]
+    location = aggregate_results.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)["csv_location"]
     bucket, _, key = location.removeprefix("s3://").partition("/")
     text = app.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def fields(app: App, row: int = 1) -> Any:
-    return codec.decode(stored(app, BATCH, row)["output_data"])
+    return attribute_values.decode(stored(app, BATCH, row)["output_data"])
 
 
 def calls_of(app: App, operation: str, service: str = "dynamodb") -> list[dict[str, Any]]:
@@ -115,7 +117,7 @@ def test_a_better_mapping_makes_successes(app: App) -> None:
         **index, KeyConditionExpression="batch_id = :b", ExpressionAttributeValues={":b": {"S": BATCH}}
     )
     assert found["Items"] == []
-    assert batches.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)["status"] == "SUCCEEDED"
+    assert aggregate_results.aggregate(app, {"batch_id": BATCH}, lambda: 900_000)["status"] == "SUCCEEDED"
     assert app.records.get(BATCH).status == "SUCCEEDED"
 
 
@@ -125,7 +127,7 @@ def test_a_worse_mapping_makes_failed_extractions(app: App) -> None:
     item = stored(app, BATCH)
     assert item["status"] == {"S": "EXTRACTION_FAILED"}
     assert item["failed_status"] == {"S": f"EXTRACTION_FAILED#{row_id(1)}"}
-    assert codec.decode(item["error"])["type"] == "ExtractionFailed"
+    assert attribute_values.decode(item["error"])["type"] == "ExtractionFailed"
     assert item["output_data"] == {"M": {}}
     assert "method" not in item
     assert remapped(app, {"output_mapping": OLD}).counts == {Fate.CHANGED: 1}
@@ -144,12 +146,12 @@ def test_a_failed_call_and_back(app: App) -> None:
     ended_batch(app, [{"x": 1, "error": "late"}, {"x": 2}])
     item = stored(app, BATCH)
     assert item["status"] == {"S": "FAILED"}
-    assert codec.decode(item["error"])["type"] == "ToolError"
+    assert attribute_values.decode(item["error"])["type"] == "ToolError"
     assert item["failed_status"] == {"S": f"FAILED#{row_id(1)}"}
     assert remapped(app, {"output_mapping": {**OLD, "fail_when": None}}).counts == {Fate.CHANGED: 1, Fate.SAME: 1}
     assert fields(app) == {"x": 1}
     assert remapped(app, {"output_mapping": {**OLD, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 2}
-    said = [codec.decode(stored(app, BATCH, row)["error"])["type"] for row in (1, 2)]
+    said = [attribute_values.decode(stored(app, BATCH, row)["error"])["type"] for row in (1, 2)]
     assert said == ["ToolError", "FailWhen"]
     assert [stored(app, BATCH, row)["status"]["S"] for row in (1, 2)] == ["FAILED"] * 2
 
@@ -157,7 +159,7 @@ def test_a_failed_call_and_back(app: App) -> None:
 def test_a_remap_keeps_the_conditions_of_the_target(app: App) -> None:
     app.registry.amend("echo", {"fail_when": "x == `1`"})
     ended_batch(app, [{"x": 1, "y": 1}])
-    assert codec.decode(stored(app, BATCH)["error"])["type"] == "FailWhen"
+    assert attribute_values.decode(stored(app, BATCH)["error"])["type"] == "FailWhen"
     assert remapped(app, {"output_mapping": NEW}).counts == {Fate.SAME: 1}
     assert remapped(app, {"output_mapping": {**NEW, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 1}
     assert fields(app) == {"y": 1, "sum": 2}
@@ -206,8 +208,8 @@ def test_more_than_an_item_can_hold(app: App) -> None:
     assert remapped(app, {"output_mapping": mapping}).counts == {Fate.CHANGED: 2}
     item = stored(app, BATCH)
     assert item["status"] == {"S": "EXTRACTION_FAILED"}
-    assert codec.decode(item["error"])["type"] == "ResultTooLarge"
-    assert "map less of the output" in codec.decode(item["error"])["message"]
+    assert attribute_values.decode(item["error"])["type"] == "ResultTooLarge"
+    assert "map less of the output" in attribute_values.decode(item["error"])["message"]
     assert stored(app, BATCH, 2)["status"] == {"S": "SUCCESS"}
 
 
@@ -440,14 +442,14 @@ def test_a_batch_that_has_not_ended(app: App) -> None:
     app.stepfunctions.start_execution(stateMachineArn=MACHINE, name="run-1", input="{}")
     prepared(app, rows_csv(1))
     said = f"is RUNNING.*batch-processor status '{BATCH}' --follow.*batch-processor stop '{BATCH}'"
-    with pytest.raises(batches.BatchRunning, match=re.compile(said, re.DOTALL)):
+    with pytest.raises(aggregate_results.BatchRunning, match=re.compile(said, re.DOTALL)):
         remapped(app, {"output_mapping": NEW})
 
 
 def test_an_expired_batch_names_its_last_csv(app: App) -> None:
     ended_batch(app, [{"x": 1}])
     app.records.update(BATCH, expires_at=int(time.time()) - 1)
-    with pytest.raises(batches.BatchExpired, match="its last CSV: s3://"):
+    with pytest.raises(aggregate_results.BatchExpired, match="its last CSV: s3://"):
         remapped(app, {"output_mapping": NEW})
 
 

@@ -13,16 +13,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made import event_of, execution_arn, make_tool, prepared, rows_csv
 
-from service import batches, rerun
+from service.batch import rerun
+from service.batch.progress import BatchExpired, BatchRunning
+from service.batch.selection import Wanted, read_wanted, select
 from service.errors import BatchRefused, NotFound
 from service.models import Result, RowStatus, row_id
-from service.prepare import prepare
-from service.progress import BatchExpired, BatchRunning
-from service.selection import Wanted, read_wanted, select
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
 
 if TYPE_CHECKING:
     from service.app import App
-    from service.table import BatchItem
+    from service.store.tables import BatchItem
 
 STATUSES = ["SUCCESS", "FAILED", "TIMEOUT", "EXTRACTION_FAILED", None]  # None: no result
 NAMES = itertools.count()
@@ -44,7 +45,7 @@ def ended(app: App, fates: list[str | None], name: str = "run-1", **given: Any) 
             error = None if status == "SUCCESS" else {"type": "E", "message": "m"}
             ttl = int(record.expires_at)
             app.store.put(Result(record.batch_id, row_id(number), status, row, {"x": 1}, error=error, ttl=ttl))
-    batches.aggregate(app, {"batch": batch}, lambda: 900_000)
+    aggregate_results.aggregate(app, {"batch": batch}, lambda: 900_000)
     return app.records.get(record.batch_id)
 
 
@@ -110,7 +111,7 @@ def test_an_index_that_lags_behind_is_not_believed(app: App, tool: str, monkeypa
 def test_the_rows_of_a_rerun_are_those_of_the_source(app: App, tool: str) -> None:  # noqa: ARG001
     record = ended(app, ["FAILED" if n % 7 == 3 else "SUCCESS" for n in range(60)])
     batch = again(app, record)
-    from service.rows import transform_chunk  # noqa: PLC0415
+    from service.steps.transform_input import transform_chunk  # noqa: PLC0415
 
     found: dict[str, str] = {}
     for chunk in manifest(app, batch):
@@ -131,7 +132,7 @@ def test_the_record_of_a_rerun(app: App, tool: str) -> None:  # noqa: ARG001
     assert now.runs[0]["status"] == "PARTIAL"
     assert now.runs[1]["manifest_key"] == batch["manifest_key"]
     assert now.kept_counts["SUCCESS"] == 1
-    known = batches.progress(app, now)
+    known = aggregate_results.progress(app, now)
     assert (known["rows_done"], known["counts"]["SUCCESS"], known["counts"]["FAILED"]) == (1, 1, 0)
 
 
@@ -237,7 +238,7 @@ def test_rows_as_they_are_stored(app: App, tool: str) -> None:  # noqa: ARG001
     app.s3.delete_object(Bucket=app.settings.data_bucket, Key=record.source["key"])
     order = {"batch_id": record.batch_id, "stored_input": True}
     batch = again(app, record, rerun_of=order)
-    from service.rows import transform_chunk  # noqa: PLC0415
+    from service.steps.transform_input import transform_chunk  # noqa: PLC0415
 
     event = {"batch_id": record.batch_id, "run": 2, "plan": batch["plan"]}
     rows = [row for chunk in manifest(app, batch) for row in transform_chunk(app, {**event, "chunk": chunk})["rows"]]
@@ -262,7 +263,7 @@ def test_the_end_of_an_aborted_rerun(app: App, tool: str) -> None:  # noqa: ARG0
         "executionArn": execution_arn("again-1"),
         "input": json.dumps({"rerun_of": {"batch_id": record.batch_id}}),
     }
-    assert batches.close_ended(app, {"detail": detail}) == {"batch_id": record.batch_id, "closed": True}
+    assert aggregate_results.close_ended(app, {"detail": detail}) == {"batch_id": record.batch_id, "closed": True}
     now = app.records.get(record.batch_id)
     assert (now.status, now.stop_reason, now.counts_exact) == ("INCOMPLETE", "aborted", False)
     third = again(app, now, "again-2")

@@ -8,14 +8,15 @@ import pytest
 from botocore.exceptions import ClientError
 from made import chunk_event, event_of, make_tool, manifest, put_source, rows_csv
 
-from service import batches, objects
+from service.batch.absent_rows import Gaps
 from service.errors import BatchRefused
-from service.gaps import Gaps
-from service.prepare import prepare
-from service.results import store_plain
-from service.rows import transform_chunk
-from service.source_rows import SourceRows
-from service.travel import place_of, row_at
+from service.s3 import objects
+from service.source.row_lookup import SourceRows
+from service.source.row_payload import place_of, row_at
+from service.steps import aggregate_results
+from service.steps.prepare_batch import prepare
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import store_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +78,9 @@ def export_of(app: App, *, guarded: bool) -> bytes:
     for number, text in enumerate(FORMULAS, 1):
         row = {"batch_id": "first", "row_id": f"row_{number}", "input_data": {"text": text}, "status": "SUCCESS"}
         store_plain(app, row)
-    made = batches.aggregate(app, {"batch_id": "first", "csv": {"neutralise_formulas": guarded}}, lambda: 900_000)
+    made = aggregate_results.aggregate(
+        app, {"batch_id": "first", "csv": {"neutralise_formulas": guarded}}, lambda: 900_000
+    )
     bucket, _, key = made["csv_location"].removeprefix("s3://").partition("/")
     body: bytes = app.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     return body

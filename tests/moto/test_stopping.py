@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import finished, make_tool, prepared, rows_csv
 
-from service import batches, cost, spending, stopping
-from service.layout import WATCHED_ROWS
-from service.results import finish_chunk, handle_failure, write_output
-from service.rows import transform_chunk
-from service.workload import chunk_rows
+from service.batch import stopping
+from service.console import spending
+from service.cost import estimate
+from service.cost.workload import chunk_rows
+from service.request.chunking import WATCHED_ROWS
+from service.steps import aggregate_results
+from service.steps.transform_input import transform_chunk
+from service.steps.write_result import finish_chunk, handle_failure, write_output
 
 if TYPE_CHECKING:
     from service.app import App
@@ -153,7 +156,7 @@ def test_a_batch_that_has_ended_or_runs_anew_is_not_stopped_by_an_old_run(app: A
     prepared(app, rows_csv(3))
     app.plans.stop(BATCH, 2, "max_failures")
     assert stopped(app) is None
-    batches.stop(app, BATCH)
+    aggregate_results.stop(app, BATCH)
     app.plans.stop(BATCH, 1, "max_failures")
     assert stopped(app) == "by hand"
 
@@ -184,4 +187,4 @@ def test_what_the_whole_would_cost_follows_the_sample(app: App, tool: str) -> No
     priced = spending.expected(plan, Counter(SUCCESS=10), 1_000, [900], {"memory_mb": 512, "seconds": 2.0})
     assert good.total_usd < bad.total_usd
     assert good.target_usd is None
-    assert priced.target_usd == pytest.approx(cost.TargetCost.of_function(512, 2.0).usd_per_call * 1_000)
+    assert priced.target_usd == pytest.approx(estimate.TargetCost.of_function(512, 2.0).usd_per_call * 1_000)

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from service.models import FAILURES, Result, RowStatus, row_id
-from service.store import SHARDS, extracted, extracts_the_same, item_bytes, shard, to_item, with_extracted
+from service.store.results import SHARDS, extracted, extracts_the_same, item_bytes, shard, to_item, with_extracted
 
 if TYPE_CHECKING:
     from service.app import App

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from service.console.report.page import page
+from service.console.report.summary import Findings, document, read
 from service.models import empty_counts, now_iso, row_id
-from service.report import Findings, document, read
-from service.report_page import page
-from service.wire import Attribute, Digits, Item, Map, Text
+from service.store.structs import Attribute, Digits, Item, Map, Text
 
 BEGAN = datetime(2026, 11, 22, 15, 41, 2, tzinfo=UTC)
 MADE_AT = "2026-11-22T17:30:00.000Z"

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from service import ui
-from service.stacks import Stack
-from service.ui_gate import Gate
-from service.ui_orders import Orders
+from service.console.stacks import Stack
+from service.console.web import wsgi
+from service.console.web.gate import Gate
+from service.console.web.orders import Orders
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -59,7 +59,7 @@ class Visitor:
 def visitor(app: Any, stack_name: str | None = None) -> Visitor:
     stack = Stack(app, "a stack of tests", MACHINE, "aggregator")
     gate, orders = Gate(PORT), Orders(stack)
-    return Visitor(ui.create(stack, gate, orders, stack_name), gate, orders)
+    return Visitor(wsgi.create(stack, gate, orders, stack_name), gate, orders)
 
 
 def bare_app(**parts: Any) -> Any:

@@ -25,7 +25,7 @@ from handlers import write_result
 from service.app import App, from_environment
 from service.models import Result
 from service.session import Session
-from service.table import BatchItem, ResultItem, TargetItem
+from service.store.tables import BatchItem, ResultItem, TargetItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ def test_the_refused_condition_of_a_put_is_an_answer(app: App, slept: list[float
 
 def test_nothing_is_written_many_at_a_time() -> None:
     """BatchWriteItem knows no conditions, and leaves items over that a caller has to see to."""
-    sources = [*(ROOT / "service").glob("*.py"), *(ROOT / "handlers").glob("*.py"), ROOT / "template.yaml"]
+    sources = [*(ROOT / "service").rglob("*.py"), *(ROOT / "handlers").glob("*.py"), ROOT / "template.yaml"]
     assert len(sources) > 40
     batched = re.compile(r"batch_write|batch_writer|BatchWriteItem|UnprocessedItems")
     assert [path.name for path in sources if batched.search(path.read_text())] == []
@@ -199,7 +199,9 @@ def test_every_request_is_signed_as_it_is_sent(app: App) -> None:
     (request,) = wire.sent
     assert b"SignedHeaders=content-type;host;" in request.headers["Authorization"]
     assert int(request.headers["Content-Length"]) == len(request.body)
-    assert request.body == json.dumps(json.loads(request.body), separators=(",", ":")).encode()  # by service/puts.py
+    assert (
+        request.body == json.dumps(json.loads(request.body), separators=(",", ":")).encode()
+    )  # by service/store/put_body.py
 
 
 def test_a_handler_writes_through_the_client_of_its_environment(

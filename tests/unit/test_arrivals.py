@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.arrivals import OVERLAP, arriving
+from service.console.follow import OVERLAP, arriving
 from service.models import now_iso, parse_iso
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -15,8 +15,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from service import bodies
 from service.errors import BatchProcessorError, SourceChanged
+from service.s3 import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

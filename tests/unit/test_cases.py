@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from service.errors import BatchRefused
-from service.expressions import ExpressionFault, compile_expression
-from service.output_mapping import compile_output_mapping
+from service.expressions.language import ExpressionFault, compile_expression
+from service.extraction.compiler import compile_output_mapping
 
 FOLDER = Path(__file__).parent.parent / "cases"
 EXPRESSION_KEYS = {"comment", "given", "expression", "result", "error", "position", "reason"}

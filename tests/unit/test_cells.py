@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cells import MAY_BE_GUARDED, csv_lines, neutral, neutralised, quoted, runs, unguarded
+from service.csv_cells import MAY_BE_GUARDED, csv_lines, neutral, neutralised, quoted, runs, unguarded
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["", " ", '"', ",", "\r", "\n", "\r\n", "\0", "=1", "-1", "\ufeff", "a\rb", "'", " =x", "\t1"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import codec
+from service.store import attribute_values
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 # floats that are whole come back as ints, and -0.0 as 0: equal, but written otherwise
@@ -48,15 +48,15 @@ def nested(levels: int) -> dict:
 
 @given(VALUES)
 def test_what_is_promised_exact_comes_back_equal(value: object) -> None:
-    wire = codec.encode(value)
-    assert codec.decode(wire) == value
-    read = codec.decode(as_stored(wire))
-    assert codec.decode(as_stored(codec.encode(read))) == read
+    wire = attribute_values.encode(value)
+    assert attribute_values.decode(wire) == value
+    read = attribute_values.decode(as_stored(wire))
+    assert attribute_values.decode(as_stored(attribute_values.encode(read))) == read
 
 
 @given(FLOATS)
 def test_a_float_survives_the_digits_that_dynamodb_writes(value: float) -> None:
-    assert float(codec.decode(as_stored(codec.encode(value)))) == value
+    assert float(attribute_values.decode(as_stored(attribute_values.encode(value)))) == value
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_float_survives_the_digits_that_dynamodb_writes(value: float) -> None:
     ],
 )
 def test_wire_forms(value: object, wire: dict) -> None:
-    assert codec.encode(value) == wire
+    assert attribute_values.encode(value) == wire
 
 
 @pytest.mark.parametrize(
@@ -100,24 +100,28 @@ def test_wire_forms(value: object, wire: dict) -> None:
     ],
 )
 def test_a_number_that_dynamodb_would_refuse_is_kept_as_text(number: float, fits: bool) -> None:  # noqa: FBT001
-    assert list(codec.encode(number)) == ["N" if fits else "S"]
+    assert list(attribute_values.encode(number)) == ["N" if fits else "S"]
 
 
 def test_nan_and_infinity_are_spelled_as_in_json() -> None:
-    assert [codec.decode(codec.encode(x)) for x in (math.nan, math.inf, -math.inf)] == ["NaN", "Infinity", "-Infinity"]
+    assert [attribute_values.decode(attribute_values.encode(x)) for x in (math.nan, math.inf, -math.inf)] == [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+    ]
 
 
 def test_exact_keeps_the_digits_as_they_came() -> None:
-    assert codec.decode({"N": "100000000000000000000000000000000000001"}, exact=True) == "1" + "0" * 37 + "1"
-    assert codec.decode({"N": "0.10000000000000000000000000000000000001"}, exact=True).to_python() == 0.1
+    assert attribute_values.decode({"N": "100000000000000000000000000000000000001"}, exact=True) == "1" + "0" * 37 + "1"
+    assert attribute_values.decode({"N": "0.10000000000000000000000000000000000001"}, exact=True).to_python() == 0.1
 
 
 def test_lone_surrogates_are_replaced() -> None:
-    assert codec.encode({"a\ud800": "\udfffb"}) == {"M": {"a\ufffd": {"S": "\ufffdb"}}}
+    assert attribute_values.encode({"a\ud800": "\udfffb"}) == {"M": {"a\ufffd": {"S": "\ufffdb"}}}
 
 
 def test_what_is_too_deep_is_json_and_nothing_of_it_is_lost() -> None:
-    wire = codec.encode({"deep": nested(60), "flat": 1})
+    wire = attribute_values.encode({"deep": nested(60), "flat": 1})
     assert depth(wire) < 31  # with the item itself, DynamoDB's 32
     innermost = wire
     while "M" in innermost:
@@ -128,16 +132,16 @@ def test_what_is_too_deep_is_json_and_nothing_of_it_is_lost() -> None:
 @pytest.mark.parametrize("names", [["", "a"], ["\ud800", "\ud801"], ["x" * 70_000]])
 def test_a_map_with_keys_that_cannot_be_stored(names: list[str]) -> None:
     value = dict.fromkeys(names, 1)
-    kept = codec.encode({"inner": value})["M"]["inner"]["S"]
+    kept = attribute_values.encode({"inner": value})["M"]["inner"]["S"]
     assert json.loads(kept) == value
-    top = codec.encode(value)["M"]
+    top = attribute_values.encode(value)["M"]
     assert len(top) == len(names)
     assert all(0 < len(name.encode()) < 65_536 for name in top)
 
 
 def test_a_name_made_up_takes_no_other_name() -> None:
-    assert codec.decode(codec.encode({"": 1, "_": 2, "__": 3})) == {"_": 1, "__": 2, "___": 3}
+    assert attribute_values.decode(attribute_values.encode({"": 1, "_": 2, "__": 3})) == {"_": 1, "__": 2, "___": 3}
 
 
 def test_sets_are_lists() -> None:
-    assert codec.decode({"SS": ["b", "a"]}) == ["a", "b"]
+    assert attribute_values.decode({"SS": ["b", "a"]}) == ["a", "b"]

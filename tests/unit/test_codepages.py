@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import codepages, guesses
-from service.source import Chunk, RowRange, SourceFault, SourceFormat, detect_format, guess_of, read_chunk, read_records
+from service.source import code_pages, detection
+from service.source.csv_rows import (
+    Chunk,
+    RowRange,
+    SourceFault,
+    SourceFormat,
+    detect_format,
+    guess_of,
+    read_chunk,
+    read_records,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +37,7 @@ CELLS = {
 def letters(encoding: str) -> str:
     if encoding in CELLS:
         return CELLS[encoding]
-    if encoding in codepages.SINGLE:
+    if encoding in code_pages.SINGLE:
         every = bytes(range(0xA0, 0x100)).decode(encoding, "ignore")
         return "".join(one for one in every if one.isprintable()) + "ab"
     return "aé表🦀"
@@ -47,7 +56,7 @@ def sequences(encoding: str) -> Iterator[bytes]:
                 yield from (bytes([first, second, third]) for third in range(256))
 
 
-@pytest.mark.parametrize("encoding", codepages.MULTI)
+@pytest.mark.parametrize("encoding", code_pages.MULTI)
 def test_a_character_is_measured_by_its_bytes_whichever_they_are(encoding: str) -> None:
     wrong = []
     for sequence in sequences(encoding):
@@ -75,7 +84,7 @@ def test_the_one_character_that_would_be_measured_wrongly_is_refused(size: int) 
     ]
 
 
-EXACT = [one for one in codepages.SUPPORTED if one not in ("utf-16", "utf-32")]
+EXACT = [one for one in code_pages.SUPPORTED if one not in ("utf-16", "utf-32")]
 
 
 @pytest.mark.parametrize("encoding", EXACT)
@@ -218,7 +227,7 @@ def test_plain_text_is_no_guess(content: bytes) -> None:
 
 
 def test_evidence_grows_with_the_rows() -> None:
-    evidence = guesses.Western()
+    evidence = detection.Western()
     evidence.add("Zoë")
     assert evidence.clear
     for _ in range(3):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.columns import METADATA, Columns, file_name, format_of, keys_written, renamed, suffix_of
 from service.errors import BatchRefused
+from service.request.columns import METADATA, Columns, file_name, format_of, keys_written, renamed, suffix_of
 
 NAMES = st.lists(st.sampled_from(["x", "y", "input_x", "output_x", "input_input_x", "_status", "_row_id"]), unique=True)
 

@@ -11,9 +11,9 @@ import pytest
 from click.shell_completion import ShellComplete
 from pynamodb.attributes import MapAttribute
 
-from service import cli_complete
-from service.cli import cli
-from service.local import CHECKOUT
+from service.console.cli import complete
+from service.console.cli.main import cli
+from service.console.local.stack import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +61,11 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> None:
     records, registry = SimpleNamespace(newest=newest), SimpleNamespace(names=lambda: ["echo", "extract", "other"])
     app = SimpleNamespace(records=records, registry=registry)
     monkeypatch.delenv("BATCH_PROCESSOR_STACK", raising=False)
-    monkeypatch.setattr(cli_complete.stacks, "embedded", lambda _: SimpleNamespace(app=app))
+    monkeypatch.setattr(complete.stacks, "embedded", lambda _: SimpleNamespace(app=app))
 
 
 def completions(*words: str) -> list[str]:
-    shell = ShellComplete(cli, {}, cli_complete.PROGRAM, cli_complete._VARIABLE)
+    shell = ShellComplete(cli, {}, complete.PROGRAM, complete._VARIABLE)
     return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
 
 
@@ -90,7 +90,7 @@ def test_a_stack_that_cannot_be_reached_completes_nothing(monkeypatch: pytest.Mo
     def fail(_: Any) -> None:
         raise RuntimeError("not running")
 
-    monkeypatch.setattr(cli_complete.stacks, "embedded", fail)
+    monkeypatch.setattr(complete.stacks, "embedded", fail)
     assert completions("status", "") == []
 
 

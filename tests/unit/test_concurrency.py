@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from service.layout import concurrency
-from service.workload import CHUNK_ROWS, chunk_rows
+from service.cost.workload import CHUNK_ROWS, chunk_rows
+from service.request.chunking import concurrency
 
 
 def test_rows_in_flight_never_exceed_what_is_asked_for() -> None:

@@ -15,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
-from service import export, layout, objects, prices, quantities, store, workload
-from service.cost import TargetCost, estimate, money, per_row_usd, spent, total
+from service.cost import prices, usage, workload
+from service.cost.estimate import TargetCost, estimate, money, per_row_usd, spent, total
+from service.cost.workload import Durations, Profile, Work
+from service.export import run
 from service.models import Result, error_of, row_id
-from service.workload import Durations, Profile, Work
+from service.request import chunking
+from service.s3 import objects
+from service.store import results
 
 ROOT = Path(__file__).parents[2]
 DEFINITION = json.loads((ROOT / "infra" / "batch_processor.asl.json").read_text())
@@ -223,7 +227,7 @@ TINY = Work(  # 12 rows in two chunks: 8 succeed, two of them at the second call
 
 def parts(work: Work, profile: Profile | None = None) -> Counter[str]:
     found: Counter[str] = Counter()
-    for term in quantities.terms(work, profile or Profile()):
+    for term in usage.terms(work, profile or Profile()):
         found[term.part] += term.quantity  # type: ignore[assignment]
     return found
 
@@ -302,8 +306,8 @@ def test_an_estimate_is_what_will_be_spent() -> None:
 
 def test_a_csv_that_takes_several_invocations() -> None:
     longest = int(810 / Durations().aggregate_row)
-    assert [quantities.aggregations(rows, Profile()) for rows in (0, 1, longest, longest + 1)] == [1, 1, 1, 2]
-    assert quantities.aggregations(longest, Profile(columns_known=False)) == 2
+    assert [usage.aggregations(rows, Profile()) for rows in (0, 1, longest, longest + 1)] == [1, 1, 1, 2]
+    assert usage.aggregations(longest, Profile(columns_known=False)) == 2
 
 
 def test_the_profile_of_a_plan() -> None:
@@ -385,12 +389,12 @@ def test_one_row_more_costs_what_a_large_batch_says(profile: Profile, calls: flo
 
 def test_functions_are_those_of_the_template() -> None:
     functions = {name: item["Properties"] for name, item in RESOURCES.items() if item["Type"].endswith("::Function")}
-    assert {MODEL_NAMES[name]: function["MemorySize"] for name, function in functions.items()} == quantities.MEMORY
+    assert {MODEL_NAMES[name]: function["MemorySize"] for name, function in functions.items()} == usage.MEMORY
     shared = TEMPLATE["Globals"]["Function"]
     assert shared["Architectures"] == ["arm64"]
     assert "arm64" in prices.PRICES["lambda_gb_seconds"].source
     timeout = functions["ResultAggregatorFunction"]["Timeout"]
-    assert timeout - export.ENOUGH_TIME / 1000 == quantities.AGGREGATION_SECONDS
+    assert timeout - run.ENOUGH_TIME / 1000 == usage.AGGREGATION_SECONDS
 
 
 def test_nothing_is_logged_for_a_row() -> None:
@@ -408,11 +412,11 @@ def test_indexes_are_those_that_the_model_writes() -> None:
 
 
 def test_limits_are_those_of_the_modules_that_hold_them() -> None:
-    assert workload.KEPT_IN_ITEM == store.KEPT_IN_ITEM
-    assert quantities.PART == objects.PART
+    assert workload.KEPT_IN_ITEM == results.KEPT_IN_ITEM
+    assert usage.PART == objects.PART
     for most in (1, 4, 5, 6, 17, 10_000):
         profile = Profile(concurrency=most)
-        assert (profile.outer, profile.inner) == layout.concurrency(most)
+        assert (profile.outer, profile.inner) == chunking.concurrency(most)
 
 
 @pytest.mark.parametrize("columns", [1, 5, 20])
@@ -431,12 +435,12 @@ def test_an_item_is_about_as_large_as_the_model_says(columns: int, error: dict[s
         output_bytes=0 if error else 150,
         error_bytes=0 if error is None else sum(len(name) + len(text) for name, text in error.items()),
     )
-    item = store.to_item(result)
-    size = store.item_bytes(item)
+    item = results.to_item(result)
+    size = results.item_bytes(item)
     modelled = profile.item_mean + profile.error_bytes
     assert abs(modelled - size) <= 60 + columns, (modelled, size)
-    for index, beside in (("status-index", quantities.STATUS_ENTRY), ("timestamp-index", quantities.TIMESTAMP_ENTRY)):
-        held = store.item_bytes({name: value for name, value in item.items() if name in projected(index)})
+    for index, beside in (("status-index", usage.STATUS_ENTRY), ("timestamp-index", usage.TIMESTAMP_ENTRY)):
+        held = results.item_bytes({name: value for name, value in item.items() if name in projected(index)})
         rest = beside + profile.error_bytes + (profile.row_bytes if index == "status-index" else 0)
         if error or index == "timestamp-index":
             assert abs(rest - held) <= 60 + columns, (index, rest, held)

@@ -26,18 +26,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from service import yaml_core
-from service.conversions import TYPES as CELL_TYPES
-from service.conversions import RowNotMapped
+from service.console import yaml_core
 from service.errors import BatchRefused
-from service.expressions import compile_expression
-from service.functions import FUNCTIONS
-from service.mapping import compile_input_mapping
-from service.methods import METHODS
-from service.output_forms import FORMS
-from service.output_mapping import compile_output_mapping
-from service.transformations import TRANSFORMATIONS
-from service.values import TRANSFORMS, TYPES
+from service.expressions.functions import FUNCTIONS
+from service.expressions.language import compile_expression
+from service.expressions.values import TRANSFORMS, TYPES
+from service.extraction.compiler import compile_output_mapping
+from service.extraction.forms import FORMS
+from service.extraction.methods import METHODS
+from service.mapping.conversions import TYPES as CELL_TYPES
+from service.mapping.conversions import RowNotMapped
+from service.mapping.input_mapping import compile_input_mapping
+from service.mapping.transformations import TRANSFORMATIONS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mapping.md"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service import embedded
+from service.console.local import server
 
 ROOT = Path(__file__).parents[2]
 MODULES = "from ministack.core import lambda_runtime; from ministack.services import lambda_svc, stepfunctions"
@@ -33,12 +33,12 @@ def checked(change: str, folder: Path) -> str:
     """What `check` says after a change: "fits", or its error."""
     code = f"""
 {MODULES}
-from service import embedded
+from service.console.local import server
 {change}
 try:
-    embedded.check()
+    server.check()
     print("fits")
-except embedded.PatchMisfitError as misfit:
+except server.PatchMisfitError as misfit:
     print(misfit)
 """
     done = python(code, folder)
@@ -51,9 +51,9 @@ def test_the_patches_fit(tmp_path: Path) -> None:
 
 
 def test_ministack_is_the_one_they_were_written_for() -> None:
-    assert importlib.metadata.version("ministack") == embedded._PINNED
+    assert importlib.metadata.version("ministack") == server._PINNED
     pins = (ROOT / "constraints.txt").read_text().splitlines()
-    assert f"ministack=={embedded._PINNED}" in pins
+    assert f"ministack=={server._PINNED}" in pins
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_ministack_is_the_one_they_were_written_for() -> None:
 def test_a_ministack_that_changed_is_refused(change: str, named: str, tmp_path: Path) -> None:
     said = checked(change, tmp_path)
     assert named in said
-    assert f"pin ministack=={embedded._PINNED}" in said
+    assert f"pin ministack=={server._PINNED}" in said
 
 
 SERVER = """import hypercorn.asyncio
@@ -109,18 +109,18 @@ from ministack.services.cloudformation import drift
 def test_what_the_server_patches_is_looked_at_too(change: str, named: str, tmp_path: Path) -> None:
     code = f"""
 {SERVER}
-from service import embedded
+from service.console.local import server
 {change}
 try:
-    embedded.check_server()
+    server.check_server()
     print("fits")
-except embedded.PatchMisfitError as misfit:
+except server.PatchMisfitError as misfit:
     print(misfit)
 """
     done = python(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert named in done.stdout
-    assert change == "" or f"pin ministack=={embedded._PINNED}" in done.stdout
+    assert change == "" or f"pin ministack=={server._PINNED}" in done.stdout
 
 
 def test_one_request_of_dynamodb_is_done_after_the_other_and_none_while_it_is_saved(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_one_request_of_dynamodb_is_done_after_the_other_and_none_while_it_is_sa
     code = f"""
 import asyncio, threading
 {SERVER}
-from service import embedded
-embedded.check_server()
-embedded.patch_server()
+from service.console.local import server
+server.check_server()
+server.patch_server()
 lock = dynamodb._lock
 table = {{"TableName": "rows", "BillingMode": "PAY_PER_REQUEST",
     "KeySchema": [{{"AttributeName": "k", "KeyType": "HASH"}}],
@@ -161,8 +161,8 @@ def test_patching_starts_no_server_and_leaves_nothing_behind(tmp_path: Path) -> 
     code = f"""
 import threading
 {MODULES}
-from service import embedded
-embedded.patch()
+from service.console.local import server
+server.patch()
 print([thread.name for thread in threading.enumerate()])
 """
     done = python(code, tmp_path)
@@ -174,14 +174,14 @@ def test_a_patched_selector_sees_the_context_object_of_its_task(tmp_path: Path) 
     """Two things that the state machine depends on: TimeoutSecondsPath, and `$$` in a ResultSelector."""
     code = f"""
 {MODULES}
-from service import embedded
+from service.console.local import server
 seen = []
 def task(state_def, raw_input, execution, ctx):
     seen.append(state_def["TimeoutSeconds"])
     return stepfunctions._apply_result_selector(state_def, {{"Payload": 1}}), None
 stepfunctions._execute_task = task
-embedded.check = lambda: None
-embedded.patch()
+server.check = lambda: None
+server.patch()
 state = {{
     "TimeoutSecondsPath": "$.seconds",
     "ResultSelector": {{"output.$": "$.Payload", "at.$": "$$.State.EnteredTime"}},

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ministack.services import dynamodb
 
-from service.embedded_pages import _ORDERS, Pages
+from service.console.local.dynamodb_pages import _ORDERS, Pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

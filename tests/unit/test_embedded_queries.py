@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ministack.services import dynamodb
 
-from service.embedded_queries import Conditions
+from service.console.local.dynamodb_conditions import Conditions
 
 WHOLE = dynamodb._evaluate_condition
 EXPRESSIONS = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.embedded_stacks import CUT, mend
+from service.console.local.cut_stacks import CUT, mend
 
 ROOT = Path(__file__).parents[2]
 STACK: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_what_is_gone_is_found_when_it_is_loaded_in_its_own_account_and_region(t
 import json
 from ministack import app
 from ministack.services import cloudformation, dynamodb
-from service import embedded
+from service.console.local import server
 account, region = "000000000000", "eu-central-1"
 def load():
     table = {"ResourceType": "AWS::DynamoDB::Table"}
@@ -90,7 +90,7 @@ def load():
     cloudformation._stacks.set_scoped(account, region, "stack", stack)
     dynamodb._tables.set_scoped(account, region, "here", {"TableArn": "a", "TableName": "here"})
 app._load_persisted_state = load
-embedded.patch_server()
+server.patch_server()
 app._load_persisted_state()
 stack = cloudformation._stacks.get_scoped(account, region, "stack")
 print(json.dumps([stack["StackStatus"], sorted(stack["_resources"])]))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from service import embedded_store
-from service.embedded_store import Saver, changes
-from service.local import Embedded, _past_proxies, _without_proxies
+from service.console.local import saved_state
+from service.console.local.saved_state import Saver, changes
+from service.console.local.stack import Embedded, _past_proxies, _without_proxies
 
 ROOT = Path(__file__).parents[2]
-OWN = "import sys; from pathlib import Path; from service import embedded_store as s; s.own(Path(sys.argv[1]), 7); "
+OWN = "import sys, pathlib; from service.console.local import saved_state as s; s.own(pathlib.Path(sys.argv[1]), 7); "
 
 
 def owning(root: Path, then: str) -> subprocess.Popen[str]:
@@ -33,26 +33,26 @@ def owning(root: Path, then: str) -> subprocess.Popen[str]:
 
 def test_a_folder_has_one_owner_until_its_process_ends_in_whatever_way(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    assert not embedded_store.held(tmp_path)
+    assert not saved_state.held(tmp_path)
     with owning(tmp_path, "print('mine', flush=True); input()") as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "mine\n"
-        assert embedded_store.held(tmp_path)
-        assert embedded_store.owner(tmp_path) == {"pid": first.pid, "port": 7}
+        assert saved_state.held(tmp_path)
+        assert saved_state.owner(tmp_path) == {"pid": first.pid, "port": 7}
         second = owning(tmp_path, "print('mine too')")
         said, why = second.communicate(timeout=60)
-        assert (second.returncode, said) == (embedded_store.TAKEN, "")
+        assert (second.returncode, said) == (saved_state.TAKEN, "")
         assert "belongs to another" in why
-        assert embedded_store.owner(tmp_path)["pid"] == first.pid
+        assert saved_state.owner(tmp_path)["pid"] == first.pid
         first.send_signal(signal.SIGKILL)
         first.wait(timeout=60)
-    assert not embedded_store.held(tmp_path)
+    assert not saved_state.held(tmp_path)
     assert not Embedded(tmp_path).running()
 
 
 def test_a_folder_that_is_not_there_is_nobodys(tmp_path: Path) -> None:
-    assert not embedded_store.held(tmp_path / "none")
-    assert embedded_store.owner(tmp_path / "none") == {}
+    assert not saved_state.held(tmp_path / "none")
+    assert saved_state.owner(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_saving_that_was_killed_is_told(tmp_path: Path) -> None:
 def test_what_changed_is_saved_again_after_a_failure_and_the_saver_outlives_whatever_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_store, "_EVERY_SECONDS", 0)
-    monkeypatch.setattr(embedded_store, "_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(saved_state, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(saved_state, "_AGAIN_SECONDS", 0)
     turns: list[Any] = []
 
     def running() -> bool:
@@ -150,7 +150,7 @@ def test_ministacks_own_saving_goes_on_past_a_failure_and_the_stacks_are_then_le
     code = """
 from pathlib import Path
 from ministack.core import persistence
-from service.embedded_store import Saver
+from service.console.local.saved_state import Saver
 services = {"cloudformation": lambda: {"c": 1}, "dynamodb": lambda: {"d": 1}, "s3": lambda: {"s": 1}}
 saver = Saver(Path("."), 1, lambda: services, persistence.save_all, lambda: False)
 print(saver._save_in_child({"*"}))

@@ -12,8 +12,8 @@ import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.expressions import ExpressionFault, compile_expression, compile_pattern
-from service.functions import _spans
+from service.expressions.functions import _spans
+from service.expressions.language import ExpressionFault, compile_expression, compile_pattern
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
@@ -184,8 +184,8 @@ def test_a_hostile_pattern_takes_time_linear_in_the_text() -> None:
 def test_regular_expressions_are_loaded_only_when_used() -> None:
     script = """
 import sys
-from service.expressions import compile_expression
-import service.extraction
+from service.expressions.language import compile_expression
+import service.extraction.fields
 compile_expression("a.b")
 assert "re2" not in sys.modules
 compile_expression("parse('x')")

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BatchRefused
-from service.messages import Reading
-from service.methods import METHODS
-from service.output_mapping import compile_output_mapping
-from service.texts import candidates, opened
+from service.expressions.json_text import candidates, opened
+from service.extraction.compiler import compile_output_mapping
+from service.extraction.conversation import Reading
+from service.extraction.methods import METHODS
 
 if TYPE_CHECKING:
-    from service.extraction import OutputPlan
+    from service.extraction.fields import OutputPlan
 
 FOLDER = Path(__file__).parent.parent / "cases"
 CASES = [

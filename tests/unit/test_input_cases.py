@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.conversions import RowNotMapped
-from service.mapping import compile_input_mapping
+from service.mapping.conversions import RowNotMapped
+from service.mapping.input_mapping import compile_input_mapping
 
 FOLDER = Path(__file__).parent.parent / "cases"
 KEYS = {"comment", "given", "input_mapping", "result", "error"}

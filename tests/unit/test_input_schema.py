@@ -17,10 +17,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.conversions import RowNotMapped
 from service.errors import BatchRefused
-from service.input_schema import check_required, compile_input_schema
-from service.mapping import compile_input_mapping
+from service.mapping.conversions import RowNotMapped
+from service.mapping.input_mapping import compile_input_mapping
+from service.mapping.schema import check_required, compile_input_schema
 
 SENTIMENT = {
     "type": "object",
@@ -356,7 +356,7 @@ def test_the_same_rows_fit_as_by_the_standard(schema: Any, fields: dict[str, Any
 
 def test_the_library_is_loaded_for_a_schema_alone() -> None:
     code = (
-        "import sys; from service.input_schema import compile_input_schema as c; c(None); "
+        "import sys; from service.mapping.schema import compile_input_schema as c; c(None); "
         "heavy = {'jsonschema', 'referencing', 're2', 'jmespath'}; assert not heavy & sys.modules.keys(); "
         "c({'type': 'object'}); assert 'jsonschema' in sys.modules"
     )

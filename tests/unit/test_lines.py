@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import codec
-from service.columns import GUARDED, Columns
-from service.gaps import Bare, ConservationBroken, with_gaps
-from service.lines import CsvLines, JsonLines
+from service.batch.absent_rows import Bare, ConservationBroken, with_gaps
+from service.export.lines import CsvLines, JsonLines
 from service.models import row_id, row_number
-from service.wire import Item, Shape
+from service.request.columns import GUARDED, Columns
+from service.store import attribute_values
+from service.store.structs import Item, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.lines import Lines
+    from service.export.lines import Lines
 
 
 def decoded(lines: Lines | None, *items: dict[str, Any]) -> list[Item[Any, Any]]:
@@ -29,7 +29,7 @@ def decoded(lines: Lines | None, *items: dict[str, Any]) -> list[Item[Any, Any]]
 
 
 def item(number: int, **attributes: Any) -> dict[str, Any]:
-    wire = {name: codec.encode(value) for name, value in attributes.items()}
+    wire = {name: attribute_values.encode(value) for name, value in attributes.items()}
     return {"row_id": {"S": row_id(number)}, "status": {"S": "SUCCESS"}, **wire}
 
 

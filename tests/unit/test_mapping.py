@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.conversions import TYPES, RowNotMapped, convert
-from service.envelope import target_input
 from service.errors import BatchRefused
-from service.mapping import compile_input_mapping
+from service.mapping.conversions import TYPES, RowNotMapped, convert
+from service.mapping.envelope import target_input
+from service.mapping.input_mapping import compile_input_mapping
 
 COLUMNS = ["id", "Title", "body text", "postal_code"]
 ROW = {"id": "7", "Title": "Dune", "body text": "{id} sand", "postal_code": "01234"}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.batch_input import parse_input, read_input
 from service.errors import BatchRefused
-from service.mapping import compile_input_mapping
-from service.output_mapping import compile_output_mapping
+from service.extraction.compiler import compile_output_mapping
+from service.mapping.input_mapping import compile_input_mapping
+from service.request.parse import parse_input, read_input
 
 ARN = "arn:aws:states:eu-west-1:123456789012:stateMachine:line"
 GIVEN = {"csv_s3_uri": "s3://bucket/in.csv", "target": "line"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.errors import BatchRefused
-from service.pace import Pace
-from service.source import Record
+from service.source.csv_rows import Record
+from service.source.pace import Pace
 
 ROW = 1_000  # bytes
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BatchRefused
-from service.page_tokens import Page, Position, command, from_token, to_token
+from service.store.page_tokens import Page, Position, command, from_token, to_token
 
 ASKED = {"command": "failed", "batch": "echo#1", "--status": "FAILED"}
 SINCE, UNTIL, AT = "2026-11-21T10:00:00.000Z", "2026-11-22T10:00:00.000Z", "2026-11-22T09:59:59.999Z"

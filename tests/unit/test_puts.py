@@ -11,8 +11,8 @@ from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import codec
-from service.puts import write_bodies
+from service.store import attribute_values
+from service.store.put_body import write_bodies
 
 SCALARS = st.none() | st.booleans() | st.text() | st.integers() | st.floats() | st.binary()
 VALUES = st.recursive(
@@ -58,7 +58,7 @@ write_bodies(OURS)
 
 @given(VALUES)
 def test_a_body_says_what_botocores_says(value: Any) -> None:
-    item = {"key": {"S": "ä"}, "value": codec.encode(value), "set": {"BS": [b"\0", b"a"]}}
+    item = {"key": {"S": "ä"}, "value": attribute_values.encode(value), "set": {"BS": [b"\0", b"a"]}}
     for one in (BOTOCORES, OURS):
         one.put_item(TableName="table", Item=item, **REST)
     theirs, ours = SENT.pop(), OUR_SENT.pop()

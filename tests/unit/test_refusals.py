@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.drafts import spoken, without_reasoning
-from service.output_mapping import compile_output_mapping
-from service.waits import retry_after
+from service.expressions.model_text import spoken, without_reasoning
+from service.extraction.compiler import compile_output_mapping
+from service.extraction.retry_after import retry_after
 
 DIRECT = {"extraction_methods": [{"method": "direct", "fields": ["category", "score"]}]}
 

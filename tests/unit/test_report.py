@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from made_reports import MADE_AT, PLAN, found_in, item, known, made, mixed
 
-from service import report, report_words
+from service.console.report import summary, wording
+from service.console.report.summary import Findings, document
 from service.models import empty_counts
-from service.report import Findings, document
 
 COUNTS = empty_counts()
 LATER = "2026-11-22T15:41:42.000Z"  # 40 s after the batch began
@@ -92,18 +92,18 @@ def test_the_slowest_rows_the_first_of_those_that_took_as_long() -> None:
 
 
 def test_the_table_holds_failures_before_successes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "TABLE", 30)
+    monkeypatch.setattr(summary, "TABLE", 30)
     told = made(mixed(240))
     assert told["table"] == {"rows": 30, "failures": 20, "of": 240}
-    found = report.read([mixed(240)])
+    found = summary.read([mixed(240)])
     rows = found.table()
     assert [int(row.label) for row in rows[:20]] == list(range(12, 241, 12))
     successes = [int(row.label) for row in rows[20:]]
     assert len(successes) == 10
     assert successes == sorted(successes)
     assert successes[-1] > 160  # from all over the batch
-    monkeypatch.setattr(report, "TABLE", 12)
-    only = report.read([mixed(240)]).table()
+    monkeypatch.setattr(summary, "TABLE", 12)
+    only = summary.read([mixed(240)]).table()
     assert [row.status == "SUCCESS" for row in only] == [False] * 12
 
 
@@ -160,5 +160,5 @@ def test_fields_that_no_row_has_are_told_first_and_warned_of() -> None:
     assert told["fields"] == [
         {"name": name, "found": found, "of": 4} for name, found in (("score", 0), ("label", 4), ("note", 2))
     ]
-    assert report_words.fields_warning(told) == "score: found in 0 of 4 rows"
-    assert [line[0] for line in report_words.fields(told, 2)] == ["score", "note"]
+    assert wording.fields_warning(told) == "score: found in 0 of 4 rows"
+    assert [line[0] for line in wording.fields(told, 2)] == ["score", "note"]

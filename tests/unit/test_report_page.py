@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from made_reports import HOSTILE, found_in, hostile, item, known, made, made_page, mixed
 
-from service import report_page, report_plots
+from service.console.report import page as report_page
+from service.console.report import plots as report_plots
+from service.console.report.page import rows_data
 from service.models import RowStatus
-from service.report_page import rows_data
 
-ASSETS = Path(report_page.__file__).with_name("report_assets")
+ASSETS = Path(report_page.__file__).with_name("assets")
 STYLE = (ASSETS / "page.css").read_text()
 ADDRESSES = {"src", "href", "xlink:href", "action", "formaction", "srcset", "data", "poster", "background", "ping"}
 VOID = {"meta", "input", "br", "link", "img"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_reports import item
 
-from service.report_rows import CELLS, EXAMPLES, GROUPS, Causes, Spread, row_of, visible
+from service.console.report.shown_rows import CELLS, EXAMPLES, GROUPS, Causes, Spread, row_of, visible
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import report_times
-from service.report_times import STEPS, Moments, Times, edges, is_wide
+from service.console.report import durations
+from service.console.report.durations import STEPS, Moments, Times, edges, is_wide
 
 DURATIONS = st.lists(st.integers(0, 10**9), min_size=1, max_size=200)
 
@@ -55,7 +55,7 @@ def test_numbers_are_read_as_dynamodb_spells_them(text: str, value: int) -> None
 def test_beyond_so_many_different_durations_three_digits_are_kept(parts: list[list[int]]) -> None:
     values = [value for part in parts for value in part]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_times, "EXACT", 3)
+        patch.setattr(durations, "EXACT", 3)
         times = Times()
         for part in parts:
             times.add(map(str, part))
@@ -71,7 +71,7 @@ def test_rounded_durations_are_few() -> None:
     for first in range(0, 3_000_000, 30_000):
         times.add(map(str, range(first, first + 30_000)))
     assert not times.exact
-    assert len(times._counts) <= report_times.EXACT
+    assert len(times._counts) <= durations.EXACT
     assert times.count == 3_000_000
     assert times.quantile(0.95) == pytest.approx(2_850_000, rel=0.005)
 
@@ -146,7 +146,7 @@ def test_between_two_moments() -> None:
 @given(st.lists(st.tuples(st.integers(0, 700_000_000), st.booleans()), min_size=1, max_size=300))
 def test_no_moment_is_lost_however_little_room_there_is(given_moments: list[tuple[int, bool]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_times, "_MOMENTS", 20)
+        patch.setattr(durations, "_MOMENTS", 20)
         moments = Moments()
         for milliseconds, succeeded in given_moments:
             days, rest = divmod(milliseconds, 86_400_000)

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from made_reports import item, known, made, mixed
 
-from service import report_words as words
-from service.cli import cli
-from service.report_words import share, speed, took
+from service.console.cli.main import cli
+from service.console.report import wording as words
+from service.console.report.wording import share, speed, took
 
 TOOK = {
     None: "–",

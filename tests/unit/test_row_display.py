@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from service import display
+from service.console import display
 
 COLUMNS = ["row", "status", "ms", "result", "input"]
 

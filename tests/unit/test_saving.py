@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service import saving
+from service.console import saving
 from service.errors import BatchRefused
 
 if TYPE_CHECKING:

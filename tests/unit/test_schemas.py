@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from service import schemas, target_files, traces, yaml_core
-from service.cli import cli, main
-from service.client import FILE_KEYS
+from service.console import explain, mapping_files, target_files, yaml_core
+from service.console.cli.main import cli, main
+from service.console.runs import FILE_KEYS
 from service.errors import BatchRefused
-from service.input_schema import PATH, compile_input_schema
+from service.extraction.compiler import compile_output_mapping
+from service.mapping.schema import PATH, compile_input_schema
 from service.models import kind_of_arn
-from service.output_mapping import compile_output_mapping
 
 ROOT = Path(__file__).parents[2]
 CASES = sorted((ROOT / "tests" / "cases").glob("mapping_*.json"))
@@ -63,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
 
 def test_what_is_no_json_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(BatchRefused) as refused:
-        schemas.read_document(
+        mapping_files.read_document(
             write(tmp_path, "a.yaml", "fields:\n- {name: x, default: 2024-01-01}\nyes: .inf\n12: a\n")
         )
     found = problems(refused)
@@ -86,22 +86,22 @@ def test_what_is_no_json_is_named_with_its_place(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, text: str | None, told: str) -> None:
     path = tmp_path / name if text is None else write(tmp_path, name, text)
     with pytest.raises(BatchRefused, match=told) as refused:
-        schemas.read_document(path)
+        mapping_files.read_document(path)
     assert str(path) in str(refused.value)
 
 
 def test_samples_are_json_or_json_lines(tmp_path: Path) -> None:
-    assert schemas.read_outputs(write(tmp_path, "one.json", '[\n {"a": 1},\n 2\n]')) == [[{"a": 1}, 2]]
-    assert schemas.read_outputs(write(tmp_path, "two.jsonl", '\ufeff{"a": "\u2028"}\n\nnull\r\n')) == [
+    assert mapping_files.read_outputs(write(tmp_path, "one.json", '[\n {"a": 1},\n 2\n]')) == [[{"a": 1}, 2]]
+    assert mapping_files.read_outputs(write(tmp_path, "two.jsonl", '\ufeff{"a": "\u2028"}\n\nnull\r\n')) == [
         {"a": "\u2028"},
         None,
     ]
     with pytest.raises(BatchRefused, match="line 2"):
-        schemas.read_outputs(write(tmp_path, "bad.jsonl", '{"a": 1}\nplain text\n'))
+        mapping_files.read_outputs(write(tmp_path, "bad.jsonl", '{"a": 1}\nplain text\n'))
     with pytest.raises(BatchRefused, match="in double quotes"):
-        schemas.read_outputs(write(tmp_path, "text.json", "plain text"))
+        mapping_files.read_outputs(write(tmp_path, "text.json", "plain text"))
     with pytest.raises(BatchRefused, match="no output"):
-        schemas.read_outputs(write(tmp_path, "empty.json", " \n"))
+        mapping_files.read_outputs(write(tmp_path, "empty.json", " \n"))
 
 
 # -- mappings in documents
@@ -125,16 +125,16 @@ DIRECT = {"extraction_methods": [{"method": "direct", "paths": {"a": "b"}}]}
     ],
 )
 def test_every_form_is_found(document: Any, names: list[str | None]) -> None:
-    assert [checked.target for checked in schemas.check_document(document)] == names
+    assert [checked.target for checked in mapping_files.check_document(document)] == names
 
 
 def test_one_of_several_targets() -> None:
-    (checked,) = schemas.check_document({"x": DIRECT, "y": SCHEMA, "add_metadata": False}, "y")
+    (checked,) = mapping_files.check_document({"x": DIRECT, "y": SCHEMA, "add_metadata": False}, "y")
     assert checked.mapping == {**SCHEMA, "add_metadata": False}
     assert checked.plan.columns == ("exchange", "cabinet", "speed")
     assert checked.plan.add_metadata is False
     with pytest.raises(BatchRefused, match="target 'z' has no mapping"):
-        schemas.check_document({"x": DIRECT, "y": SCHEMA}, "z")
+        mapping_files.check_document({"x": DIRECT, "y": SCHEMA}, "z")
 
 
 def test_every_problem_with_its_place_in_the_document() -> None:
@@ -151,7 +151,7 @@ def test_every_problem_with_its_place_in_the_document() -> None:
         ({"x": bad, "y": DIRECT}, "x."),
     ):
         with pytest.raises(BatchRefused) as refused:
-            schemas.check_document(document)
+            mapping_files.check_document(document)
         found = problems(refused)
         assert found.keys() == {place + path for path in inside}
         assert found[f"{place}extraction_methods[0].paths.a"] == inside["extraction_methods[0].paths.a"]
@@ -159,17 +159,19 @@ def test_every_problem_with_its_place_in_the_document() -> None:
 
 def test_a_file_of_mappings_has_known_keys() -> None:
     with pytest.raises(BatchRefused) as refused:
-        schemas.check_document({"output_mapping": DIRECT, "execution_confg": {}, "output_mappings": {"a": DIRECT}})
+        mapping_files.check_document(
+            {"output_mapping": DIRECT, "execution_confg": {}, "output_mappings": {"a": DIRECT}}
+        )
     assert problems(refused).keys() == {"execution_confg", "output_mappings"}
-    assert schemas.FILE_KEYS == FILE_KEYS
+    assert mapping_files.FILE_KEYS == FILE_KEYS
     for document in ([], "text", {}, None):
         with pytest.raises(BatchRefused, match="no schema and no mapping"):
-            schemas.check_document(document)
+            mapping_files.check_document(document)
 
 
 def test_outline() -> None:
-    (checked,) = schemas.check_document(SCHEMA)
-    outline = schemas.outline(checked)
+    (checked,) = mapping_files.check_document(SCHEMA)
+    outline = mapping_files.outline(checked)
     assert (outline["target"], outline["each_by_its_own"]) == ("line", True)
     exchange, cabinet, speed = outline["fields"]
     assert (exchange["type"], exchange["required"], speed["default"]) == ("string", True, "slow")
@@ -183,8 +185,8 @@ def test_outline() -> None:
 
 
 def test_each_field_says_what_found_it_and_what_did_not() -> None:
-    (checked,) = schemas.check_document(SCHEMA)
-    trace = traces.traced(checked.plan, OUTPUT)
+    (checked,) = mapping_files.check_document(SCHEMA)
+    trace = explain.traced(checked.plan, OUTPUT)
     assert (trace["status"], trace["method"]) == ("SUCCESS", "direct")
     exchange, cabinet, speed = trace["fields"]
     assert (exchange["value"], exchange["type"], exchange["found_by"]) == ("X", "string", "direct")
@@ -198,8 +200,8 @@ def test_each_field_says_what_found_it_and_what_did_not() -> None:
 
 
 def test_a_required_field_that_is_missing_fails_the_row() -> None:
-    (checked,) = schemas.check_document(SCHEMA)
-    trace = traces.traced(checked.plan, {"cabinet": 4})
+    (checked,) = mapping_files.check_document(SCHEMA)
+    trace = explain.traced(checked.plan, {"cabinet": 4})
     assert trace["status"] == "EXTRACTION_FAILED"
     assert [(field["name"], field["value"], field["required"]) for field in trace["fields"][:2]] == [
         ("exchange", None, True),
@@ -218,8 +220,8 @@ def test_the_first_method_that_finds_anything_gives_every_field() -> None:
             },
         ]
     }
-    (checked,) = schemas.check_document(mapping)
-    a, b = traces.traced(checked.plan, {"y": 1, "p": {"a": "2.5"}})["fields"]
+    (checked,) = mapping_files.check_document(mapping)
+    a, b = explain.traced(checked.plan, {"y": 1, "p": {"a": "2.5"}})["fields"]
     assert (a["value"], a["type"], a["found_by"]) == (2.5, "number", "jmespath")
     assert (b["value"], b["found_by"], b["default"]) == (0, None, True)
     assert "no structured output of tool 'report'" in a["steps"][0]["reason"]
@@ -230,8 +232,8 @@ def test_the_first_method_that_finds_anything_gives_every_field() -> None:
 def test_a_value_that_its_format_does_not_take_is_not_found() -> None:
     """Beside a field that is found, where the row is a success all the same."""
     paths = {"day": {"path": "day", "format": "%d/%m/%Y"}, "name": "name"}
-    (checked,) = schemas.check_document({"extraction_methods": [{"method": "direct", "paths": paths}]})
-    trace = traces.traced(checked.plan, {"day": "soon", "name": "X"})
+    (checked,) = mapping_files.check_document({"extraction_methods": [{"method": "direct", "paths": paths}]})
+    trace = explain.traced(checked.plan, {"day": "soon", "name": "X"})
     assert (trace["status"], [field["value"] for field in trace["fields"]]) == ("SUCCESS", [None, "X"])
     assert [field["found_by"] for field in trace["fields"]] == [None, "direct"]
     assert "'soon'" in trace["fields"][0]["steps"][0]["reason"]
@@ -255,16 +257,16 @@ def test_a_value_that_its_format_does_not_take_is_not_found() -> None:
 )
 @pytest.mark.parametrize("mapping", [SCHEMA, DIRECT])
 def test_an_output_refused_as_a_whole_has_no_fields(mapping: Any, output: Any, said: tuple[Any, ...]) -> None:
-    (checked,) = schemas.check_document(mapping)
-    trace = traces.traced(checked.plan, output)
+    (checked,) = mapping_files.check_document(mapping)
+    trace = explain.traced(checked.plan, output)
     assert (trace["status"], trace["error_type"], trace["retry"], trace["retry_after_seconds"]) == said
     assert trace["fields"] == []
     assert trace["message"]
 
 
 def test_without_a_mapping_every_key_is_a_field() -> None:
-    (checked,) = schemas.check_document({"execution_config": {}})
-    trace = traces.traced(checked.plan, {"a": [1], "b": None})
+    (checked,) = mapping_files.check_document({"execution_config": {}})
+    trace = explain.traced(checked.plan, {"a": [1], "b": None})
     assert [(field["name"], field["value"], field["found_by"]) for field in trace["fields"]] == [
         ("a", [1], "direct"),
         ("b", None, None),
@@ -281,7 +283,7 @@ def test_a_trace_says_what_a_batch_stores(path: Path) -> None:
             mapping = case.get("mapping", suite.get("mapping"))
             output = case.get("given", suite.get("given"))
             plan = compile_output_mapping(mapping, target=case.get("target"), kind=case.get("kind"))
-            extraction, trace = plan.extract(output), traces.traced(plan, output)
+            extraction, trace = plan.extract(output), explain.traced(plan, output)
             assert (trace["status"] == "SUCCESS") == extraction.ok
             values = {field["name"]: field["value"] for field in trace["fields"]}
             if extraction.ok:
@@ -433,8 +435,8 @@ def test_an_input_schema_that_a_batch_refuses_is_not_registered(tmp_path: Path, 
 
 def test_yaml_comes_back_as_it_was(tmp_path: Path) -> None:
     value = {"b": ["é 😀", "yes", "1.0", "2024-01-01", "", None, 1.5, "a: b # c\nd"], "a": {"x" * 150: True}}
-    assert schemas.read_document(write(tmp_path, "v.yaml", yaml_core.write(value))) == value
-    assert list(schemas.read_document(tmp_path / "v.yaml")) == ["b", "a"]
+    assert mapping_files.read_document(write(tmp_path, "v.yaml", yaml_core.write(value))) == value
+    assert list(mapping_files.read_document(tmp_path / "v.yaml")) == ["b", "a"]
 
 
 # -- the command
@@ -520,7 +522,7 @@ def test_the_examples_compile(capsys: Any, monkeypatch: Any) -> None:
     for file in files:
         assert run(capsys, monkeypatch, "schema", "check", str(file))[0] == 0, file
     for file in (examples / "schemas").glob("*.yaml"):
-        assert schemas.check_document(schemas.read_document(file))[0].target == file.stem
+        assert mapping_files.check_document(mapping_files.read_document(file))[0].target == file.stem
 
 
 @pytest.mark.parametrize("group", ["schema", "tool"])

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service import seen as module
-from service.columns import Columns, has_guarded_cells
-from service.lines import CsvLines, JsonLines
-from service.parquet import ParquetLines
-from service.seen import Seen, guarded, never, seldom, warning
+from service.export import fill_rates as module
+from service.export.fill_rates import Seen, guarded, never, seldom, warning
+from service.export.lines import CsvLines, JsonLines
+from service.export.parquet_file import ParquetLines
+from service.request.columns import Columns, has_guarded_cells
 
 if TYPE_CHECKING:
-    from service.wire import Item, Shape
+    from service.store.structs import Item, Shape
 
 OUTPUTS: list[dict[str, Any]] = [
     {"always": {"S": "x"}, "half": {"N": "0"}, "never": {"NULL": True}},

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.encodings import LONGEST_FIELD
 from service.errors import BatchRefused
-from service.source import (
+from service.source.csv_rows import (
     Chunk,
     Chunker,
     RaggedRow,
@@ -25,6 +24,7 @@ from service.source import (
     read_records,
     row_of,
 )
+from service.source.lines import LONGEST_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

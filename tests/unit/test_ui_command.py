@@ -14,9 +14,9 @@ import pytest
 import waitress.server
 from made_ui import MACHINE, bare_app
 
-from service import cli, cli_ui
-from service.stacks import Stack
-from service.ui_orders import Orders
+from service.console.cli import main, ui
+from service.console.stacks import Stack
+from service.console.web.orders import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +40,13 @@ class Served:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Gives a command; returns its exit code."""
-    monkeypatch.setattr(cli_ui, "open_stack", lambda _: Stack(bare_app(), "a stack", MACHINE, "aggregator"))
+    monkeypatch.setattr(ui, "open_stack", lambda _: Stack(bare_app(), "a stack", MACHINE, "aggregator"))
     monkeypatch.setattr(waitress.server, "create_server", Served)
 
     def given(*words: str) -> int:
         monkeypatch.setattr(sys, "argv", ["batch-processor", "ui", *words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         assert isinstance(ended.value.code, int)
         return ended.value.code
 
@@ -58,8 +58,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A Linux machine with a screen, and somebody at its terminal."""
     made = SimpleNamespace(platform="linux", stdin=SimpleNamespace(), stdout=SimpleNamespace())
     made.stdin.isatty = made.stdout.isatty = lambda: True
-    monkeypatch.setattr(cli_ui, "sys", made)
-    for name in cli_ui._SCREENS:
+    monkeypatch.setattr(ui, "sys", made)
+    for name in ui._SCREENS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DISPLAY", ":0")
     return made
@@ -111,7 +111,7 @@ def test_no_browser_is_opened_where_nobody_would_see_it(
     run: Callable[..., int], terminal: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], without: str
 ) -> None:
     opened: list[Any] = []
-    monkeypatch.setattr(cli_ui, "_open", opened.append)
+    monkeypatch.setattr(ui, "_open", opened.append)
     run()
     assert len(opened) == 1
     monkeypatch.delenv(without, raising=False)
@@ -126,11 +126,11 @@ def test_where_a_browser_has_a_window(
     terminal: Any, monkeypatch: pytest.MonkeyPatch, platform: str, name: str | None
 ) -> None:
     monkeypatch.delenv("DISPLAY")
-    assert not cli_ui._has_person()
+    assert not ui._has_person()
     terminal.platform = platform
     if name:
         monkeypatch.setenv(name, "some-browser")
-    assert cli_ui._has_person()
+    assert ui._has_person()
 
 
 def test_a_csv_that_is_being_made_is_named_at_the_end(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from made_ui import HOST, PORT, Visitor, bare_app, visitor
 
+from service.console.web.gate import Gate
 from service.errors import NotFound
-from service.ui_gate import Gate
 
 PAGES = ("/", "/batch?id=a%23b", "/batch/failed?id=a%23b", "/batch/row?id=a%23b&row=1", "/batch/rerun?id=a%23b")
 OTHERS = ("/batch/csv?id=a%23b", "/assets/ui.css", "/assets/ui.js", "/assets/page.css", "/nothing", "/assets/ui.py")

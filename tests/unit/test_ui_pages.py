@@ -16,12 +16,13 @@ from made import make_tool, prepared, role
 from made_reports import HOSTILE
 from made_ui import MACHINE, Page, Visitor, visitor
 
-from service import batches, client
+from service.batch.progress import BatchRunning
+from service.batch.rerun import prepare
+from service.console import runs
+from service.console.web.pages import PAGE
 from service.models import Result, row_id
-from service.progress import BatchRunning
-from service.rerun import prepare
-from service.table import BatchItem
-from service.ui_pages import PAGE
+from service.steps import aggregate_results
+from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def put(app: App, record: BatchItem, number: int | str, status: str = "SUCCESS",
 def close(app: App, record: BatchItem) -> BatchItem:
     """Ends the batch as its state machine would."""
     run = len(app.records.get(record.batch_id).runs or [1])
-    batches.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
+    aggregate_results.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
     return app.records.get(record.batch_id)
 
 
@@ -361,7 +362,7 @@ def aggregator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
                 raise self.fails
 
     made = Aggregator()
-    monkeypatch.setattr(client, "aggregate", made)
+    monkeypatch.setattr(runs, "aggregate", made)
     yield made
     made.may.set()
 

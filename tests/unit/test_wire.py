@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import codec
-from service.wire import Attribute, Fields, Named, NotAResult, Shape, json_of, text_of
+from service.store import attribute_values
+from service.store.structs import Attribute, Fields, Named, NotAResult, Shape, json_of, text_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text(max_size=8) | st.binary(max_size=5),
@@ -26,7 +26,7 @@ def sent(value: Any) -> bytes:
 
 
 def attribute(value: Any) -> Attribute:
-    return msgspec.json.decode(sent(codec.encode(value, 1)), type=Attribute)
+    return msgspec.json.decode(sent(attribute_values.encode(value, 1)), type=Attribute)
 
 
 def as_json(value: Any) -> Any:
@@ -35,7 +35,7 @@ def as_json(value: Any) -> Any:
 
 @given(VALUES)
 def test_a_value_as_json_is_the_value(value: Any) -> None:
-    assert json.loads(json_of(attribute(value))) == as_json(codec.decode(codec.encode(value, 1)))
+    assert json.loads(json_of(attribute(value))) == as_json(attribute_values.decode(attribute_values.encode(value, 1)))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_sets_of_other_writers_are_lists(value: Any, text: str) -> None:
 def test_named_fields_come_in_the_order_asked_for(names: list[str]) -> None:
     stored = [{"a": "1", "other": {"deep": 1}, "b": "2", **dict.fromkeys(NAMES, "n")}, {"b": "3"}, None]
     items = [
-        {"row_id": {"S": str(number)}, **({} if fields is None else {"output_data": codec.encode(fields)})}
+        {"row_id": {"S": str(number)}, **({} if fields is None else {"output_data": attribute_values.encode(fields)})}
         for number, fields in enumerate(stored)
     ]
     wanted = Named(names)
@@ -95,7 +95,7 @@ def test_named_fields_come_in_the_order_asked_for(names: list[str]) -> None:
 def test_what_botocore_parsed_is_read_alike() -> None:
     item = {
         "row_id": {"S": "1"},
-        "output_data": codec.encode({"b": b"\0", "n": 1, "l": [None, {"x": True}]}),
+        "output_data": attribute_values.encode({"b": b"\0", "n": 1, "l": [None, {"x": True}]}),
         "output": {"B": b"z"},
     }
     key = {"row_id": {"S": "1"}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import schemas, yaml_core
+from service.console import mapping_files, yaml_core
 from service.errors import BatchRefused
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ def test_json_that_would_change_unseen_is_refused(tmp_path: Path, text: str, tol
     path = tmp_path / "m.json"
     path.write_text(text)
     with pytest.raises(BatchRefused, match=told):
-        schemas.read_document(path)
+        mapping_files.read_document(path)

@@ -1,0 +1,104 @@
+"""Why a row has no result: its chunk was never dealt, was skipped when the batch stopped, or it should have one."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from service.models import RowStatus
+from service.s3 import objects
+from service.source import csv_rows
+
+if TYPE_CHECKING:
+    from service.app import App
+    from service.store.tables import BatchItem
+
+
+_MISSING = "no result, though it should have one: its chunk's execution was cut off"
+_NOT_RUN = {  # by the reason for which a batch was stopped
+    "limit": "beyond the first rows, to which the batch was limited",
+    "sample": "not in the sample that was run",
+    "aborted": "the execution was aborted",
+}
+
+
+class Fates:
+    """The fate of rows without a result, by the manifests of the batch's runs; the last run that held a row decides."""
+
+    def __init__(self, app: App, record: BatchItem) -> None:
+        self._app = app
+        self._record = record
+        self._runs: list[_Run] | None = None
+
+    def of(self, number: int) -> RowStatus:
+        """NOT_RUN or MISSING."""
+        run = self._run_of(number)
+        return RowStatus.NOT_RUN if run is None else run.fate(number) or RowStatus.NOT_RUN
+
+    def why(self, number: int) -> tuple[str, str]:
+        """Type and message of why a row has no result."""
+        run = self._run_of(number)
+        if run is None or run.fate(number) is RowStatus.NOT_RUN:
+            reason = self._record.stop_reason
+            return RowStatus.NOT_RUN.value, _NOT_RUN.get(reason or "", "the batch was stopped early")
+        return run.why(number)
+
+    def _run_of(self, number: int) -> _Run | None:
+        """The last run that held the row."""
+        if self._runs is None:
+            runs = self._record.runs or []
+            self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]
+        return next((run for run in self._runs if run.fate(number) is not None), None)
+
+
+class _Run:
+    """The rows that one run held, and which of its chunks were skipped."""
+
+    def __init__(self, app: App, record: BatchItem, run: dict[str, Any]) -> None:
+        number = int(run["run"])
+        last = number == int(record.run or 1)
+        self._aborted = (record.stop_reason if last else run.get("stop_reason")) == "aborted"
+        self._ended: dict[int, bool] = {}  # chunks that ended, and whether they were skipped
+        self._lost: dict[int, dict[str, list[str]]] = {}  # by chunk, why rows of it are missing
+        for chunk in app.records.chunks(record.batch_id, number):
+            position = int(chunk.item.rpartition("#")[2])
+            self._ended[position] = bool((chunk.counts or {}).get(RowStatus.NOT_RUN.value))
+            if chunk.lost:
+                self._lost[position] = chunk.lost
+        spans = sorted(_spans(app, run.get("manifest_key")))
+        self._begins = array("q", (first for first, _, _ in spans))
+        self._ends = array("q", (end for _, end, _ in spans))
+        self._chunks = array("q", (chunk for _, _, chunk in spans))
+
+    def fate(self, number: int) -> RowStatus | None:
+        """The fate of a row that this run held, else None."""
+        position = bisect_right(self._begins, number) - 1
+        if position < 0 or number >= self._ends[position]:
+            return None
+        skipped = self._ended.get(self._chunks[position], self._aborted)
+        return RowStatus.NOT_RUN if skipped else RowStatus.MISSING
+
+    def why(self, number: int) -> tuple[str, str]:
+        """Type and message of why a row that this run held is missing."""
+        position = bisect_right(self._begins, number) - 1
+        lost = self._lost.get(self._chunks[position], {})
+        kind, message = lost.get(str(number)) or lost.get("*") or (RowStatus.MISSING.value, _MISSING)
+        return kind, message
+
+
+def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:
+    """First row, row after the last, and chunk of every range of a manifest; none when it is not kept any more."""
+    if manifest_key is None:
+        return []
+    try:
+        found = list(objects.lines(app.s3, app.settings.data_bucket, manifest_key))
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in objects.UNREADABLE:
+            raise
+        return []
+    chunks = (csv_rows.Chunk.from_json(json.loads(line)) for line in found)
+    return [(span.first_row, span.first_row + span.rows, chunk.number) for chunk in chunks for span in chunk.ranges]

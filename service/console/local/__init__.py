@@ -1,0 +1,1 @@
+"""The embedded stack: a local AWS in a process of its own."""

@@ -1,0 +1,269 @@
+"""Extraction again, from the stored outputs of a batch that has ended: no target is called.
+
+Begun, the record names the new plan and no output columns: a CSV that is made of a half-remapped batch has every field
+found in its results, the old and the new ones. Ended, it names the columns of the new mapping. In between each result
+is written by itself, over the very version that was read, and only when it changes: the same remap given once more
+finishes one that broke off, and does nothing to one that did not.
+
+A result keeps its timestamp: it says when the target's answer was stored, which a remap does not change. Rows are found
+and listed by the time of their run as before, and `timestamp-index` is not written where the status stays the same.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from service.batch.progress import BatchRunning, check_ready
+from service.errors import BatchProcessorError, BatchRefused, Problem
+from service.extraction.compiler import compile_output_mapping, with_conditions
+from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
+from service.request import checks
+from service.request.parse import read_input
+from service.s3.objects import UNREADABLE, whole
+from service.steps import aggregate_results
+from service.store.results import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from service.app import App
+    from service.extraction.fields import OutputPlan
+    from service.store.tables import BatchItem
+
+MAPPING_KEYS = ("output_mapping", "output_mappings", "csv")
+LEFT_ASIDE = ("input_mapping", "execution_config", "source")  # of a mapping file: how rows are run
+WORKERS = 8  # results written, and outputs read from S3, at a time
+TRIES = 3  # readings of a result that something else keeps changing
+EXAMPLES = 5  # row ids of each fate that are named
+REMAPPED = (RowStatus.SUCCESS, RowStatus.EXTRACTION_FAILED)  # the target answered: there was an output to keep
+_DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError)
+
+
+class RemapOvertaken(BatchProcessorError):
+    """The batch was opened again, or given another mapping, while it was remapped."""
+
+
+class Fate(StrEnum):
+    """What became of a result."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    NO_ANSWER = "no answer"  # the target gave no output: FAILED, TIMEOUT, INVALID_INPUT
+    LACKING = "lacking"  # it gave one, which is not stored any more or never was
+    OVERTAKEN = "overtaken"  # something else kept changing the result, or it expired
+
+
+@dataclass(frozen=True)
+class Remap:
+    """A remap that was found to be in order."""
+
+    record: BatchItem
+    compiled: OutputPlan
+    plan: dict[str, Any]
+    csv: dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """Results by their fate, and the first row ids of each."""
+
+    counts: Counter[Fate] = field(default_factory=Counter)
+    row_ids: dict[Fate, list[str]] = field(default_factory=lambda: {fate: [] for fate in Fate})
+
+    def add(self, fate: Fate, row_id: str) -> None:
+        """Counts one result."""
+        self.counts[fate] += 1
+        if len(self.row_ids[fate]) < EXAMPLES:
+            self.row_ids[fate].append(row_id)
+
+
+def check(app: App, record: BatchItem, given: Mapping[str, Any]) -> Remap:
+    """The remap of a batch by the keys of a mapping file.
+
+    Raises BatchRefused with every problem of the mapping, BatchRunning, BatchExpired.
+    """
+    record = aggregate_results.refreshed(app, record)
+    _check_batch(record)
+    plan = app.plans.find(record.batch_id, record.plan_hash)
+    if plan is None:
+        message = f"the plan of batch {record.batch_id} is not stored any more: it cannot be remapped"
+        raise BatchRefused([Problem("batch_id", message)])
+    mapping, csv, compiled = _read(record, plan, given)
+    plan = {**plan, "output_mapping": mapping, "output_columns": compiled.columns}
+    columns = {"include_original": compiled.include_original, "add_metadata": compiled.add_metadata}
+    return Remap(record, compiled, plan, {**(record.csv or {}), **csv, **columns})
+
+
+def _check_batch(record: BatchItem) -> None:
+    if record.status in OPEN:
+        name = record.batch_id
+        raise BatchRunning(
+            f"batch {name} is {record.status}: it can be remapped when it has ended\n"
+            f"to wait for that: batch-processor status '{name}' --follow\nto end it now: batch-processor stop '{name}'"
+        )
+    check_ready(record, own=False)
+
+
+def _read(
+    record: BatchItem, plan: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], OutputPlan]:
+    """The output mapping, the csv options that were given, and the compiled mapping.
+
+    The file of the run may be given again: how rows are run is left aside, an input mapping must be the batch's own.
+    """
+    present = {key: value for key, value in given.items() if value is not None}
+    message = "cannot change for rows that have run, a remap only reads their outputs again: leave it out"
+    same = {key for key in LEFT_ASIDE if key != "input_mapping" or present.get(key) == plan["input_mapping"]}
+    problems = [Problem(key, message) for key in present if key not in MAPPING_KEYS and key not in same]
+    mine = {key: value for key, value in present.items() if key in MAPPING_KEYS}
+    for key in _not_json(mine):
+        problems.append(Problem(key, "holds a value that JSON has no form for, a date perhaps: quote it"))
+        del mine[key]
+    parsed, found = read_input({"csv_s3_uri": record.source["uri"], "target": record.tool_name, **mine})
+    problems += found
+    mapping, place = checks.output_mapping(parsed, None)
+    if not mapping and not any(problem.path.startswith("output_mapping") for problem in problems):
+        problems.append(Problem("output_mapping", "is missing: say how the fields are to be extracted"))
+    elif mapping:
+        mapping = with_conditions(mapping, plan.get("conditions") or {})
+    compiled = None
+    try:
+        compiled = compile_output_mapping(mapping, target=record.tool_name, kind=record.target["kind"])
+    except BatchRefused as refused:
+        begins = "" if place == "output_mapping" else "output_mapping."
+        problems += [Problem(one.path.removeprefix(begins), one.message) for one in refused.problems]
+    if problems or compiled is None:
+        raise BatchRefused(dict.fromkeys(problems))
+    return mapping, parsed.csv.model_dump(include=parsed.csv.model_fields_set), compiled
+
+
+def _not_json(given: Mapping[str, Any]) -> list[str]:
+    """Keys whose values YAML can say and JSON cannot."""
+    found = []
+    for key, value in given.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            found.append(key)
+    return found
+
+
+def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
+    """Extracts the fields of every stored output again; `show` is told how many rows are done.
+
+    Raises RemapOvertaken when the batch does not stay as it was, and whatever DynamoDB and S3 raise: what was written
+    until then stays, and the same remap finishes it.
+    """
+    record = order.record
+    digest = app.plans.save(record.batch_id, order.plan)
+    _update(app, record, record.plan_hash, plan_hash=digest, output_columns=None)
+    tally = _results(app, order, show)
+    columns = order.compiled.columns
+    _update(app, record, digest, output_columns=None if columns is None else list(columns), csv=order.csv)
+    return tally
+
+
+def _update(app: App, record: BatchItem, before: str, **values: Any) -> None:
+    """Sets attributes of the record if the plan that it names is still the one that it named before."""
+    run = int(record.run or 1)
+    if not app.records.update_ended(record.batch_id, run, before, **values):
+        now = app.records.get(record.batch_id)
+        if int(now.run or 1) == run and all(getattr(now, name) == value for name, value in values.items()):
+            return  # written by an attempt whose answer was lost
+        raise RemapOvertaken(
+            f"batch {record.batch_id} was run again or remapped by something else meanwhile; what is remapped already "
+            "stays: give the same command when that has ended"
+        )
+
+
+def _results(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
+    tally, done = Tally(), 0
+    extractor = _Extractor(app, order.compiled)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for page in app.store.pages(order.record.batch_id):
+            for item, fate in zip(page, pool.map(extractor.remap, page), strict=True):
+                tally.add(fate, item["row_id"]["S"])
+            done += len(page)
+            show(done)
+    return tally
+
+
+class _Extractor:
+    """Remaps one result at a time, in any thread."""
+
+    def __init__(self, app: App, compiled: OutputPlan) -> None:
+        self._store, self._s3, self._compiled = app.store, app.s3, compiled
+
+    def remap(self, item: dict[str, Any]) -> Fate:
+        """Writes what the output gives now, if that differs; what was changed meanwhile is read and tried again."""
+        for _ in range(TRIES):
+            if item["status"]["S"] not in REMAPPED and not _refused_output(item):
+                return Fate.NO_ANSWER
+            output = self._output(item)
+            if output is None:
+                return Fate.LACKING
+            fresh = self._fresh(item, output[0])
+            if extracts_the_same(item, fresh):
+                return Fate.SAME
+            there = self._store.remap(item, fresh)
+            if there is None:
+                return Fate.CHANGED
+            if not there or not alive(there, int(time.time())):
+                return Fate.OVERTAKEN
+            item = there
+        return Fate.OVERTAKEN
+
+    def _output(self, item: Mapping[str, Any]) -> tuple[Any] | None:
+        """The stored output, which may be null, as a tuple of one; None when there is none that can be read."""
+        packed = item["output"]["B"] if "output" in item else self._fetched(item)
+        if packed is None:
+            return None
+        try:
+            return (json.loads(gzip.decompress(packed)),)
+        except _DAMAGED:
+            return None
+
+    def _fetched(self, item: Mapping[str, Any]) -> bytes | None:
+        place = split_s3_uri(item.get("output_s3_uri", {}).get("S", ""))
+        if place is None:
+            return None
+        try:
+            return b"".join(whole(self._s3, *place))
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in UNREADABLE:
+                raise
+            return None
+
+    def _fresh(self, item: Mapping[str, Any], output: Any) -> dict[str, Any]:
+        """What the output gives by the new mapping, in wire form; too much for an item is a failed extraction."""
+        extraction = self._compiled.extract(output)
+        if extraction.ok:
+            fresh = _wire(item, RowStatus.SUCCESS, output_data=extraction.fields, method=extraction.method)
+        else:
+            error = error_of(extraction.error_type, extraction.message)
+            fresh = _wire(item, extraction.status, error=error)
+        size = item_bytes(with_extracted(item, fresh))
+        if size > ITEM_BYTES:
+            message = f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}"
+            error = error_of("ResultTooLarge", f"{message}: map less of the output")
+            fresh = _wire(item, RowStatus.EXTRACTION_FAILED, error=error)
+        return fresh
+
+
+def _refused_output(item: Mapping[str, Any]) -> bool:
+    """Whether a row FAILED by what its output says; of a call that gave none, none is stored."""
+    return item["status"]["S"] == RowStatus.FAILED and not {"output", "output_s3_uri"}.isdisjoint(item)
+
+
+def _wire(item: Mapping[str, Any], status: RowStatus, **values: Any) -> dict[str, Any]:
+    return extracted(Result(item["batch_id"]["S"], item["row_id"]["S"], status, {}, **values))

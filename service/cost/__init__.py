@@ -1,0 +1,1 @@
+"""What a batch costs at AWS: prices, usage, the workload that usage follows from, the estimate."""

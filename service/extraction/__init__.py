@@ -1,0 +1,1 @@
+"""Output to fields: what a target gave, read by the output mapping."""

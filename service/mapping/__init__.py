@@ -1,0 +1,1 @@
+"""Row to target input: the input mapping, its types and the input schema."""

@@ -1,0 +1,101 @@
+"""How the rows of a batch are dealt into chunks, and how many of them are in flight."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from service.cost.workload import INNER, chunk_rows
+from service.mapping.conversions import RowNotMapped
+from service.source import csv_rows
+from service.source.row_payload import ROW_BYTES, travelling, wire_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from service.mapping.input_mapping import InputPlan
+    from service.request.parse import ExecutionConfig
+    from service.request.targets import ResolvedTarget
+    from service.source.csv_rows import Chunk, Record
+
+WATCHED_ROWS = 20  # rows of a chunk when failures or cost may stop the batch: chunks under way are run to their end
+CHUNK_BYTES = 150_000  # of the 256 KiB that a state's payload may have: the results need room beside the rows
+
+
+def concurrency(most: int) -> tuple[int, int]:
+    """Chunks at once and rows at once in each: their product never exceeds `most`."""
+    outer = math.ceil(most / INNER)
+    return outer, most // outer
+
+
+def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
+    """What a plan says of how its rows are run."""
+    return {
+        "inner": layout.inner,
+        "timeout_seconds": config.timeout_seconds,
+        "retry_policy": config.retry_policy.model_dump(),
+        "keep_output": config.keep_output,
+        "execution_config": config.model_dump(),
+        "stopping": config.stopping_rules(),
+    }
+
+
+class Layout:
+    """The chunks of one batch; counts the rows as it goes."""
+
+    def __init__(self, config: ExecutionConfig, target: ResolvedTarget, fields: InputPlan) -> None:
+        self.outer, self.inner = concurrency(config.max_concurrency)
+        self.limit = config.limit
+        self.sample = config.sample
+        self.row_count = 0
+        self.fields = fields
+        most = chunk_rows(config.retry_policy.max_attempts)
+        self._most = most if config.stopping_rules() is None else min(most, WATCHED_ROWS)
+        self._target = target
+
+    @property
+    def rows_to_run(self) -> int:
+        """Rows within the limit, or of the sample."""
+        return min(self.row_count, *(most for most in (self.limit, self.sample) if most is not None), self.row_count)
+
+    def chunks(self, records: Iterable[Record], columns: list[str]) -> list[Chunk]:
+        """All chunks in row order; none holds rows on both sides of the limit."""
+        sized = self._sized(records, columns)
+        ahead = list(islice(sized, self.outer * self._most + 1))
+        chunker = csv_rows.Chunker(self._size(len(ahead)), CHUNK_BYTES)
+        closed: list[Chunk] = []
+        for record, row_bytes in chain(ahead, sized):
+            if self.limit is not None and record.number == self.limit + 1:
+                if last := chunker.finish():
+                    closed.append(last)
+                # Rows beyond the limit are not run now: few large chunks keep the list of them short.
+                chunker = csv_rows.Chunker(self._most, CHUNK_BYTES)
+            if chunk := chunker.add(record, row_bytes):
+                closed.append(chunk)
+        if last := chunker.finish():
+            closed.append(last)
+        return [replace(chunk, number=number) for number, chunk in enumerate(closed)]
+
+    def _size(self, seen: int) -> int:
+        """Rows of a chunk: fewer in a small batch, which in few chunks would not reach its concurrency."""
+        rows = seen if self.limit is None else min(seen, self.limit)
+        if rows > self.outer * self._most:
+            return self._most
+        return min(self._most, max(1, self.inner, math.ceil(rows / (4 * self.outer))))
+
+    def _sized(self, records: Iterable[Record], columns: list[str]) -> Iterator[tuple[Record, int]]:
+        """Each row without its cells, and the bytes it takes on its way; rows that do not travel take none."""
+        for record in records:
+            self.row_count += 1
+            size = 0
+            try:
+                row = csv_rows.row_of(columns, record.cells)
+                size = wire_bytes(
+                    travelling(self._target.kind, self._target.name, "#", record.number, row, self.fields)
+                )
+            except (csv_rows.RaggedRow, RowNotMapped):
+                pass
+            record.cells = []
+            yield record, size if size <= ROW_BYTES else 0

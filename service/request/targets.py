@@ -1,0 +1,108 @@
+"""What a target really is: looked up in the registry and in AWS, not believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from service.errors import BatchRefused, Problem, nearest
+from service.models import KIND_OF_TYPE, kind_of_arn
+from service.permissions import check_target
+
+if TYPE_CHECKING:
+    from service.app import App
+    from service.request.parse import Target
+    from service.store.registry import RegisteredTarget
+
+_NOT_THERE = ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidArn", "ValidationException")
+_NOT_ALLOWED = ("AccessDeniedException", "AccessDenied")
+
+
+@dataclass(frozen=True)
+class ResolvedTarget:
+    """A target that exists and may be called; `kind` is tool or agent."""
+
+    name: str
+    kind: str
+    arn: str
+    version: int | None = None
+    output_schema: dict[str, Any] | None = None
+    input_schema: dict[str, Any] | None = None
+    price_per_row_usd: float | None = None
+    fail_when: str | list[str] | None = None
+    retry_when: str | list[str] | None = None
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """When an output counts as that of a failed call, as registered."""
+        return {"fail_when": self.fail_when, "retry_when": self.retry_when}
+
+
+def resolve(app: App, target: Target) -> ResolvedTarget:
+    """The target as it is; raises BatchRefused when it is unknown, of another type or not to be called."""
+    registered = app.registry.find(target.name)
+    if registered is None and target.arn is None:
+        hint = nearest(target.name, app.registry.names())
+        raise _refused("", f"there is no target {target.name!r} in the registry; {hint}")
+    arn = target.arn or (registered.resource_arn if registered else "")
+    kind = kind_of_arn(arn)
+    if kind is None:
+        raise _refused("arn", f"{arn!r} is neither the ARN of a Lambda function nor of a Step Functions state machine")
+    problems = _mismatches(target, registered, kind, arn)
+    try:
+        check_target(app.settings, kind, arn)
+        _check_exists(app, kind, arn)
+    except BatchRefused as refused:
+        problems += refused.problems
+    if problems:
+        raise BatchRefused(problems)
+    return ResolvedTarget(
+        target.name,
+        kind,
+        arn,
+        registered.version if registered else None,
+        registered.output_schema if registered else None,
+        registered.input_schema if registered else None,
+        registered.price_per_row_usd if registered else None,
+        registered.fail_when if registered else None,
+        registered.retry_when if registered else None,
+    )
+
+
+def _mismatches(target: Target, registered: RegisteredTarget | None, kind: str, arn: str) -> list[Problem]:
+    """What the input and the registry say of the target's type, where it is another."""
+    said = {"target.type": target.type, "target": KIND_OF_TYPE.get(registered.tool_type) if registered else None}
+    return [
+        Problem(
+            path, f"{target.name!r} is said to be a target of type {word}, but {arn} is one of type {kind}: correct it"
+        )
+        for path, word in said.items()
+        if word is not None and word != kind
+    ]
+
+
+def _refused(field: str, message: str) -> BatchRefused:
+    return BatchRefused([Problem(f"target.{field}" if field else "target", message)])
+
+
+def _check_exists(app: App, kind: str, arn: str) -> None:
+    try:
+        if kind == "tool":
+            app.lambda_client.get_function_configuration(FunctionName=arn)
+            return
+        unqualified = ":".join(arn.split(":")[:7])  # an alias is not described, but what it points to is
+        machine = app.stepfunctions.describe_state_machine(stateMachineArn=unqualified)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in _NOT_THERE:
+            raise _refused("arn", f"there is no {arn}: deploy it, or correct the name or ARN") from error
+        if code in _NOT_ALLOWED:
+            message = (
+                f"this stack may not look at {arn}, though its parameters allow it: see the policies on both sides"
+            )
+            raise _refused("arn", message) from error
+        raise
+    if machine["type"] != "STANDARD":
+        raise _refused("arn", f"{arn} is an EXPRESS state machine, which is not available yet: agents must be STANDARD")

@@ -1,0 +1,1 @@
+"""The source CSV: its encoding, its rows as exact bytes, its chunks."""

@@ -1,0 +1,1 @@
+"""What the steps of the state machine do, one module for each."""

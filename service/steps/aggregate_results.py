@@ -1,0 +1,327 @@
+"""The end of a batch: its CSV, and the closing of its record however it ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from service.batch.progress import (
+    BatchExpired,
+    BatchRunning,
+    check_ready,
+    expired,
+    progress,
+    result_of,
+    run_started_at,
+    with_result,
+)
+from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
+from service.export.run import Export
+from service.models import (
+    OPEN,
+    BatchStatus,
+    batch_id,
+    elapsed_ms,
+    empty_counts,
+    error_of,
+    now_iso,
+    outcome,
+    results_key,
+    target_name,
+)
+from service.permissions import check_output
+from service.request.columns import SUFFIXES, check_format, csv_option_problems, keys_written, renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from service.app import App
+    from service.export.summary import Tally
+    from service.store.tables import BatchItem
+
+__all__ = [
+    "BatchExpired",
+    "BatchRunning",
+    "NotFound",
+    "abandon",
+    "aggregate",
+    "close_ended",
+    "close_record",
+    "expired",
+    "progress",
+    "refreshed",
+    "result_of",
+    "stop",
+]
+
+
+class ResultsGone(BatchProcessorError):
+    """Results that a batch had are not there any more."""
+
+
+_ENDED_AS = {"ABORTED": "was aborted", "TIMED_OUT": "ran out of time", "FAILED": "failed"}
+
+
+def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int]) -> dict[str, Any]:
+    """The CSV of a batch, made or made again; returns the result, or a continuation when the time runs low.
+
+    `event` is the state of the state machine, or plainly batch_id with output_bucket, output_key and csv options.
+    """
+    own = bool(event.get("batch"))
+    if not own:
+        _check_plain(event)
+    identifier: str = (event["batch"] if own else event)["batch_id"]
+    record = app.records.find(identifier)
+    if record is not None:
+        check_ready(record, own=own)
+    csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
+    bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
+    if own and record is not None:
+        arn = _execution_of(record, event)
+        app.records.update_open(identifier, arn, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
+        record = app.records.get(identifier)
+        _check_same(record, arn)
+    export = Export(app, identifier, record, bucket, key, csv, _continuation(event))
+    more = export.run(remaining_ms, lambda tally: _check_before_it_appears(app, record, tally, own=own))
+    if more is not None:
+        return {"batch_id": identifier, "continuation": more}
+    return _close(app, identifier, record, export, f"s3://{bucket}/{key}", own=own)
+
+
+def _execution_of(record: BatchItem, event: Mapping[str, Any]) -> str:
+    """The execution of the run that the machine's state is of; an event without a run is of the first one."""
+    number = int(event["batch"].get("run") or 1)
+    runs = {int(run["run"]): run.get("execution_arn") for run in record.runs or []}
+    return str(runs.get(number) or record.execution_arn)
+
+
+def _check_same(record: BatchItem, execution_arn: str) -> None:
+    """Refuses to make the CSV of a run after which the batch was run again."""
+    if record.execution_arn != execution_arn:
+        message = f"batch {record.batch_id} was run again meanwhile: that run makes its CSV when it ends"
+        raise BatchRefused([Problem("", message)])
+
+
+def _check_before_it_appears(app: App, record: BatchItem | None, tally: Tally, *, own: bool) -> None:
+    """Refuses a CSV that would take the place of a better one: of a batch that changed, or of results that are gone.
+
+    Raises BatchRefused and ResultsGone; the upload is aborted then, and what was there before stays.
+    """
+    if record is None:
+        return
+    now = app.records.get(record.batch_id)
+    _check_same(now, record.execution_arn)
+    if now.plan_hash != record.plan_hash:
+        message = f"batch {record.batch_id} was remapped meanwhile: its fields are other ones now, make its CSV anew"
+        raise BatchRefused([Problem("", message)])
+    if not own and now.status in OPEN:
+        raise BatchRunning(f"batch {record.batch_id} is {now.status} again: its CSV can be made when it has ended")
+    check_ready(now, own=True)  # it may have expired while its results were read
+    gone = _had_results(app, record, own=own) - with_result(tally.counts)
+    if gone > 0:
+        raise ResultsGone(
+            f"{gone:,} results of batch {record.batch_id} that were there are gone, expired or deleted meanwhile: "
+            f"their rows would be MISSING, so no CSV was made; its last CSV is kept: {record.csv_location}\n"
+            f"to run those rows again: batch-processor rerun '{record.batch_id}' --status MISSING"
+        )
+
+
+def _had_results(app: App, record: BatchItem, *, own: bool) -> int:
+    """How many rows had a result, at least; 0 of a batch that has no CSV which a lesser one could replace."""
+    if record.csv_location is None:
+        return 0
+    run = int(record.run or 1)
+    if own and run > 1:  # the record's counts are of the run before
+        return with_result(record.kept_counts or {}) + with_result(app.records.chunk_counts(record.batch_id, run))
+    return with_result(record.counts or {})
+
+
+def _continuation(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier turn left to be gone on with."""
+    return ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
+
+
+def abandon(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Aborts the upload of a CSV that cannot be made; `event` is the machine's state with the last turn's result."""
+    identifier: str = event["batch"]["batch_id"]
+    record, continuation = app.records.get(identifier), _continuation(event)
+    if continuation is not None:
+        csv = {**(record.csv or {}), **_present(event.get("csv"))}
+        bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
+        Export(app, identifier, record, bucket, key, csv, continuation).abort()
+    return {"batch_id": identifier, "aborted": continuation is not None}
+
+
+def _check_plain(event: Mapping[str, Any]) -> None:
+    """Refuses a plain event that is not of the form it should have."""
+    problems = [
+        Problem(name, f"must be a text, not {event[name]!r}")
+        for name in ("output_bucket", "output_key")
+        if not isinstance(event.get(name), str | None)
+    ]
+    if not isinstance(event.get("batch_id"), str) or not event["batch_id"]:
+        problems.insert(0, Problem("batch_id", "is required: the id of a batch"))
+    problems += csv_option_problems(event.get("csv"))
+    if problems:
+        raise BatchRefused(problems)
+
+
+def _present(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (given or {}).items() if value is not None}
+
+
+def _map_failure(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Map that did not come to its end leaves in the record."""
+    failure = event.get("map_failure")
+    if not failure:
+        return {}
+    return {"error": error_of(str(failure.get("Error")), str(failure.get("Cause")))}
+
+
+def _location(
+    app: App, event: Mapping[str, Any], record: BatchItem | None, identifier: str, form: str
+) -> tuple[str, str]:
+    bucket, key = event.get("output_bucket"), event.get("output_key")
+    if record is not None:
+        bucket, key = bucket or record.output_bucket, key or renamed(record.output_key, form)
+    bucket = bucket or app.settings.data_bucket
+    key = key or results_key(identifier, SUFFIXES[form])
+    check_format(form, key)
+    for written in keys_written(key, form):
+        check_output(app.settings, bucket, written)
+    if record is not None and (bucket, key) == (record.source.get("bucket"), record.source.get("key")):
+        message = f"s3://{bucket}/{key} is the batch's source, which the results would replace: give another key"
+        raise BatchRefused([Problem("output_key", message)])
+    return bucket, key
+
+
+def _close(  # noqa: PLR0913 - what a result is made of
+    app: App, identifier: str, record: BatchItem | None, export: Export, location: str, *, own: bool
+) -> dict[str, Any]:
+    """The result, also written to the record; when the batch ended is said once, by whoever closed it first.
+
+    Only the run and the status that were read are closed: a batch that was run again meanwhile stays as it is.
+    """
+    counts = export.tally.counts
+    ended_at = (record.ended_at if record is not None else None) or now_iso()
+    values: dict[str, Any] = {
+        "status": outcome(counts).value,
+        "csv_location": location,
+        "execution_time_ms": elapsed_ms(run_started_at(record), ended_at) if record is not None else None,
+        "counts": counts,
+        "errors": export.tally.groups(),
+        "fields": export.tally.fields(),
+        "guarded_cells": export.tally.seen.guarded,
+    }
+    if record is not None:
+        slowest = [[name, took] for took, name in export.tally.slowest]
+        values |= {"ended_at": ended_at, "counts_exact": True, "slowest": slowest or None}
+        if own:
+            app.records.update_open(identifier, record.execution_arn, **values)
+        else:
+            app.records.update_ended(identifier, int(record.run or 1), record.plan_hash, **values)
+    return {
+        "status": values["status"],
+        "batch_id": identifier,
+        "csv_location": location,
+        "row_count": export.tally.rows,
+        "execution_time_ms": values["execution_time_ms"],
+        "counts": counts,
+        **{name: values[name] for name in ("errors", "fields", "guarded_cells")},
+    }
+
+
+def close_ended(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Closes the record of an execution that ended as FAILED, ABORTED or TIMED_OUT, if it is open still.
+
+    `event` is EventBridge's "Step Functions Execution Status Change". It has no input when that is too large; then the
+    record is closed by whoever reads it next.
+    """
+    detail = event["detail"]
+    try:
+        given = json.loads(detail.get("input") or "{}")
+    except ValueError:
+        given = {}
+    identifier = _named(given, detail["name"]) if isinstance(given, dict) else ""
+    record = app.records.find(identifier) if identifier else None
+    if record is None or record.status not in OPEN:
+        return {"batch_id": identifier, "closed": False}
+    if detail.get("executionArn") not in (None, record.execution_arn):  # another stack's batch of the same name
+        return {"batch_id": identifier, "closed": False}
+    return {"batch_id": identifier, "closed": close_record(app, record, detail["status"], detail.get("cause"))}
+
+
+def _named(given: Mapping[str, Any], execution_name: str) -> str:
+    """The batch that an execution's input is of; "" when it does not say."""
+    rerun_of, tool = given.get("rerun_of"), target_name(given.get("target"))
+    if rerun_of is not None:
+        named = rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of
+        return named if isinstance(named, str) else ""
+    return batch_id(tool, execution_name) if tool else ""
+
+
+def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) -> bool:
+    """Closes an open record by how its execution ended, with the counts of its finished chunks.
+
+    False when it was closed meanwhile.
+    """
+    counts = app.records.chunk_counts(record.batch_id, int(record.run or 1))
+    counts.update(record.kept_counts or {})
+    total = int(record.row_count or 0)
+    if total:
+        counts["NOT_RUN"] += max(0, total - sum(counts.values()))
+    final = outcome(counts) if total else BatchStatus.FAILED
+    if final is BatchStatus.SUCCEEDED:  # every row did, but there is no CSV of them
+        final = BatchStatus.INCOMPLETE
+    ended_at = now_iso()
+    closed = app.records.update_open(
+        record.batch_id,
+        record.execution_arn,
+        status=final.value,
+        stop=True,
+        stop_reason="aborted",
+        ended_at=ended_at,
+        execution_time_ms=elapsed_ms(run_started_at(record), ended_at),
+        counts_exact=False,
+        counts={**empty_counts(), **counts} if total else None,
+        fields=None,  # of the run before, and of its CSV
+        guarded_cells=None,
+        error=error_of(ended_as, f"the execution {_ENDED_AS.get(ended_as, 'failed')}: {cause or 'no cause given'}"),
+    )
+    # its own, too, when the answer was lost and botocore asked again
+    return closed or app.records.get(record.batch_id).ended_at == ended_at
+
+
+def stop(app: App, identifier: str) -> BatchItem:
+    """Sets the stop flag: no further row is begun. Raises BatchRefused when there are none to stop, or NotFound."""
+    from service.store.tables import BatchItem  # noqa: PLC0415 - a condition is built of the model's attributes
+
+    runs_rows = BatchItem.status.is_in(*[status.value for status in OPEN if status != BatchStatus.AGGREGATING])
+    if not app.records.update(identifier, runs_rows, stop=True, stop_reason="by hand"):
+        record = app.records.get(identifier)
+        if record.status == BatchStatus.AGGREGATING:
+            message = f"every row of batch {identifier} has run, and its CSV is being made: nothing to stop"
+            raise BatchRefused([Problem("", message)])
+        raise BatchRefused([Problem("", f"batch {identifier} has ended already ({record.status}): nothing to stop")])
+    app.records.update(identifier, BatchItem.status == BatchStatus.RUNNING.value, status=BatchStatus.STOPPING.value)
+    return app.records.get(identifier)
+
+
+def refreshed(app: App, record: BatchItem) -> BatchItem:
+    """The record, closed first if it says open but its execution has ended."""
+    if record.status not in OPEN:
+        return record
+    try:
+        execution = app.stepfunctions.describe_execution(executionArn=record.execution_arn)
+    except app.stepfunctions.exceptions.ExecutionDoesNotExist:
+        execution = {"status": "ABORTED", "cause": "it is not there any more"}
+    if execution["status"] == "RUNNING":
+        return record
+    # Read again: it may have been closed between the reading of the record and that of the execution.
+    now = app.records.get(record.batch_id)
+    if now.execution_arn != record.execution_arn:  # run again: another execution's, which may be at work
+        return now
+    if execution["status"] in _ENDED_AS:
+        close_record(app, now, execution["status"], execution.get("cause"))
+        return app.records.get(record.batch_id)
+    return now

@@ -1,0 +1,124 @@
+"""A chunk of the source as rows on their way to the target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from service.batch.stopping import count_failures
+from service.mapping.conversions import RowNotMapped
+from service.mapping.schema import compile_input_schema
+from service.models import Result, RowStatus, error_of, now_iso, row_id
+from service.source import csv_rows
+from service.source.row_payload import (
+    PLACE_BYTES,
+    ROW_BYTES,
+    input_fields,
+    least_bytes,
+    place_of,
+    read_chunk,
+    room_beside_the_output,
+    travelling,
+    wire_bytes,
+)
+from service.store.results import to_item
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.app import App
+    from service.mapping.input_mapping import InputPlan
+    from service.source.csv_rows import Record
+    from service.store.plans import Plans
+
+STORED_BYTES = 350_000  # of the 400 KB of an item
+
+
+@lru_cache(maxsize=32)
+def _input_plan(plans: Plans, batch_id: str, digest: str) -> InputPlan:
+    """The same with the target's input_schema; plans from before there were schemas have none."""
+    schema = compile_input_schema(plans.load(batch_id, digest).get("input_schema"))
+    return replace(input_fields(plans, batch_id, digest), schema=schema)
+
+
+def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+    """The chunk's rows, each with what the target is given; those that cannot be mapped are stored here.
+
+    `event`: batch_id, run, plan (its hash) and chunk (a line of the manifest). Raises SourceChanged.
+    """
+    plan = app.plans.load(event["batch_id"], event["plan"])
+    chunk = csv_rows.Chunk.from_json(event["chunk"])
+    answer = {
+        **{name: event[name] for name in ("batch_id", "run", "plan")},
+        **{name: plan[name] for name in ("kind", "target_arn", "timeout_seconds", "inner")},
+        "attempts": chunk.attempts,
+        "chunk": {"number": chunk.number, "first_row": chunk.first_row, "rows": chunk.rows},
+    }
+    if app.plans.stopped(event["batch_id"]):
+        return {**answer, "rows": [], "stored": {RowStatus.NOT_RUN.value: chunk.rows}}
+    rows, stored = _map_rows(app, answer, plan, chunk)
+    return {**answer, "rows": rows, "stored": stored}
+
+
+def _map_rows(
+    app: App, event: Mapping[str, Any], plan: dict[str, Any], chunk: csv_rows.Chunk
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows that travel, and counts of those that are stored; `event` is the chunk's answer without them."""
+    columns = plan["columns"]
+    fields = _input_plan(app.plans, event["batch_id"], event["plan"])
+    rows: list[dict[str, Any]] = []
+    stored: dict[str, int] = {}
+    new, room = 0, room_beside_the_output(event)
+    for record in read_chunk(app, plan, chunk):
+        row: dict[str, str] = {}
+        try:
+            row = csv_rows.row_of(columns, record.cells)
+            item = travelling(
+                plan["kind"], plan["target_name"], event["batch_id"], record.number, row, fields, event["run"]
+            )
+            size = wire_bytes(item)
+            if size > ROW_BYTES:
+                message = (
+                    f"the row and what the target is given take {size} bytes as JSON; at most {ROW_BYTES} can travel"
+                )
+                raise RowNotMapped(message)
+            beside = room + (least_bytes(item["target_input"]) if event["kind"] == "agent" else 0)
+            if wire_bytes(item["row"]) > max(beside, PLACE_BYTES):
+                item["row"] = place_of(record)
+            rows.append(item)
+        except (csv_rows.RaggedRow, RowNotMapped) as trouble:
+            row = trouble.row if isinstance(trouble, csv_rows.RaggedRow) else row
+            invalid = _invalid(event, plan, record, row, str(trouble))
+            invalid.attempts = chunk.attempts
+            status, written = app.store.put_item(to_item(invalid))
+            stored[status] = stored.get(status, 0) + 1
+            new += written
+    count_failures(app, plan, event, new)
+    return rows, stored
+
+
+def _invalid(
+    event: Mapping[str, Any], plan: dict[str, Any], record: Record, row: dict[str, str], message: str
+) -> Result:
+    kept, cut = _fitting(row)
+    where = f"line {record.line} of the source: {message}"
+    return Result(
+        event["batch_id"],
+        row_id(record.number),
+        RowStatus.INVALID_INPUT,
+        kept,
+        timestamp=now_iso(),
+        run=event["run"],
+        ttl=plan["ttl"],
+        error=error_of("InvalidInput", where + ("; long cells are cut in what is stored" if cut else "")),
+    )
+
+
+def _fitting(row: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """The row, its cells cut where it is too large to be stored, and whether they were."""
+    sizes = [len(name.encode(errors="replace")) + 1 for name in row]
+    if sum(sizes) + sum(len(cell.encode(errors="replace")) for cell in row.values()) <= STORED_BYTES:
+        return row, False
+    share = max(0, STORED_BYTES - sum(sizes)) // (4 * max(1, len(row)))  # characters of at most 4 bytes
+    return {name: cell[:share] for name, cell in row.items()}, True

@@ -1,0 +1,1 @@
+"""DynamoDB: the three tables, and the fast paths for results."""
