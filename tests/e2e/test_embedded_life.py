@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +21,9 @@ from deployed import PROBE_ARN, Deployed, eventually
 from service.console.local import saved_state
 from service.console.local import stack as local
 from service.console.local.stack import EXAMPLES_STACK, HOME_VARIABLE, Embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOSTILE = {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:9"),
@@ -78,8 +81,7 @@ def ran(alive: Any) -> str:
 def test_a_kill_takes_seconds_not_everything(alive: Any) -> None:
     """Killed before any clean stop: the deployment and a batch of some seconds ago are there, and rows run."""
     batch = ran(alive)
-    saved = alive.embedded.root / "state" / "dynamodb.json"
-    eventually(lambda: saved.exists() and batch in saved.read_text(), seconds=120)
+    eventually(saved_end_of(alive, batch), seconds=120)
     eventually((alive.embedded.root / "state" / "cloudformation.json").exists, seconds=120)
     killed(alive)
     assert alive.command("local", "start").returncode == 0
@@ -87,11 +89,21 @@ def test_a_kill_takes_seconds_not_everything(alive: Any) -> None:
     ran(alive)
 
 
-def saved_results(alive: Any, name: str) -> list[Any]:
-    """The items of the results table that are on disk."""
-    tables = json.loads((alive.embedded.root / "state" / "dynamodb.json").read_text())["payload"]["tables"]["data"]
-    (table,) = (table for key, table in tables.items() if name in key)
-    return [item for partition in table["items"].values() for item in partition.values()]
+def saved_items(alive: Any, name: str) -> list[Any]:
+    """The items of a table that are on disk."""
+    file = alive.embedded.root / "state" / "dynamodb.json"
+    if not file.exists():
+        return []
+    tables = json.loads(file.read_text())["payload"]["tables"]["data"]
+    found = (table for key, table in tables.items() if name in key)
+    return [item for table in found for partition in table["items"].values() for item in partition.values()]
+
+
+def saved_end_of(alive: Any, batch: str) -> Callable[[], bool]:
+    """Whether the record of a batch that has succeeded is on disk as it is now."""
+    batches = alive.stack.app.settings.batches_table
+    record = {"batch_id": {"S": batch}, "item": {"S": "batch"}, "status": {"S": "SUCCEEDED"}}
+    return lambda: any(record.items() <= item.items() for item in saved_items(alive, batches))
 
 
 def stored(items: list[Any]) -> int:
@@ -104,7 +116,7 @@ def test_a_batch_that_a_kill_cut_is_told_as_it_is_and_completed_without_calling_
     rows = [f"{name},felled,{'go' if name in 'efgh' else ''}" for name in "abcdefgh"]
     alive.write("felled.csv", "\n".join(["id,probe,wait_for", *rows]))
     with alive.popen("run", "felled.csv", "--target", PROBE_ARN, "--json") as running:
-        eventually(lambda: stored(saved_results(alive, results)) == 4, seconds=120)
+        eventually(lambda: stored(saved_items(alive, results)) == 4, seconds=120)
         killed(alive)
         (alive.folder / "probe" / "felled" / "go").touch()
         running.wait(timeout=120)
@@ -133,7 +145,7 @@ def without(store: Any, name: str) -> None:
 def test_a_table_and_a_function_that_are_gone_and_an_update_that_was_cut_are_deployed_again(alive: Any) -> None:
     batch, app = ran(alive), alive.stack.app
     registry = app.settings.registry_table
-    eventually(lambda: batch in (alive.embedded.root / "state" / "dynamodb.json").read_text(), 120)
+    eventually(saved_end_of(alive, batch), seconds=120)
     killed(alive)
     edited(alive, "dynamodb", lambda state: without(state["tables"], registry))
     edited(alive, "lambda", lambda state: without(state["functions"], "OutputWriter"))
