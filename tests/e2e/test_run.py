@@ -384,7 +384,7 @@ def test_stop_stores_what_is_in_flight_and_runs_no_more(deployed: Any) -> None:
 def test_ctrl_c_leaves_the_batch_running(deployed: Any) -> None:
     running = slow_batch(deployed, "left")
     running.send_signal(signal.SIGINT)
-    _, messages = running.communicate(timeout=30)
+    _, messages = running.communicate(timeout=200)
     assert running.returncode == 130
     assert "goes on" in messages
     assert "--follow" in messages
@@ -401,7 +401,7 @@ def test_an_aborted_execution_closes_the_record(deployed: Any) -> None:
     stack.app.stepfunctions.stop_execution(executionArn=status["execution_arn"], cause="not needed any more")
     record = eventually(lambda: _closed(stack, status["batch_id"]))
     (deployed.folder / "probe" / "aborted" / "go").touch()
-    running.communicate(timeout=60)
+    running.communicate(timeout=200)
     assert running.returncode == 1
     assert record.error.as_dict()["type"] == "ABORTED"
     assert sum(record.counts.values()) == 12

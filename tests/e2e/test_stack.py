@@ -120,7 +120,7 @@ def test_a_stop_in_mid_batch_is_quick_and_the_batch_says_so(deployed: Any) -> No
     assert deployed.json("local", "stop")["was_running"] is True
     assert time.monotonic() - began < 30  # the call itself would take a minute
     eventually(lambda: f"{deployed.embedded.root}/tmp/" not in processes())  # one that was just begun ends by itself
-    running.communicate(timeout=60)
+    running.communicate(timeout=200)  # an answer that never comes is waited for a minute, by each of its tries
     assert running.returncode == 3
     assert deployed.json("local", "start")["running"] is True
     status = deployed.json("status", "last")
