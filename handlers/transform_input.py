@@ -8,6 +8,6 @@ from service.app import from_environment
 from service.steps.transform_input import transform_chunk
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: Any, _context: Any) -> Any:
     """`event`: batch_id, run, plan and chunk."""
     return transform_chunk(from_environment(), event)

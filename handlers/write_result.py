@@ -15,7 +15,7 @@ from service.steps.write_result import (
 )
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: Any, _context: Any) -> Any:
     """Store a result or decide what follows.
 
     `event`: of the state machine, with a plan and an output, failure, refusal, results, or what a chunk was lost by;

@@ -15,7 +15,7 @@ from service.source import csv_rows
 
 if TYPE_CHECKING:
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 
 _MISSING = "no result, though it should have one: its chunk's execution was cut off"
@@ -29,7 +29,7 @@ _NOT_RUN = {  # by the reason for which a batch was stopped
 class Fates:
     """The fate of rows without a result, by the manifests of the batch's runs; the last run that held a row decides."""
 
-    def __init__(self, app: App, record: BatchItem) -> None:
+    def __init__(self, app: App, record: BatchRecord) -> None:
         self._app = app
         self._record = record
         self._runs: list[_Run] | None = None
@@ -50,7 +50,7 @@ class Fates:
     def _run_of(self, number: int) -> _Run | None:
         """The last run that held the row."""
         if self._runs is None:
-            runs = self._record.runs or []
+            runs = self._record.runs
             self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]
         return next((run for run in self._runs if run.fate(number) is not None), None)
 
@@ -58,17 +58,16 @@ class Fates:
 class _Run:
     """The rows that one run held, and which of its chunks were skipped."""
 
-    def __init__(self, app: App, record: BatchItem, run: dict[str, Any]) -> None:
+    def __init__(self, app: App, record: BatchRecord, run: dict[str, Any]) -> None:
         number = int(run["run"])
-        last = number == int(record.run or 1)
+        last = number == record.run
         self._aborted = (record.stop_reason if last else run.get("stop_reason")) == "aborted"
         self._ended: dict[int, bool] = {}  # chunks that ended, and whether they were skipped
         self._lost: dict[int, dict[str, list[str]]] = {}  # by chunk, why rows of it are missing
         for chunk in app.records.chunks(record.batch_id, number):
-            position = int(chunk.item.rpartition("#")[2])
-            self._ended[position] = bool((chunk.counts or {}).get(RowStatus.NOT_RUN.value))
+            self._ended[chunk.number] = bool(chunk.counts.get(RowStatus.NOT_RUN.value))
             if chunk.lost:
-                self._lost[position] = chunk.lost
+                self._lost[chunk.number] = chunk.lost
         spans = sorted(_spans(app, run.get("manifest_key")))
         self._begins = array("q", (first for first, _, _ in spans))
         self._ends = array("q", (end for _, end, _ in spans))

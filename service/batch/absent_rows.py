@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.app import App
+    from service.record import BatchRecord
     from service.store.structs import Item
-    from service.store.tables import BatchItem
 
 _TOGETHER = 100  # rows without a result that are held at once
 
@@ -44,7 +44,7 @@ class Bare(NamedTuple):
 class Gaps:
     """Rows that have no result, asked for in row order."""
 
-    def __init__(self, app: App, record: BatchItem) -> None:
+    def __init__(self, app: App, record: BatchRecord) -> None:
         self._app = app
         self._record = record
         self._fates = Fates(app, record)
@@ -62,7 +62,10 @@ class Gaps:
             return {}
         try:
             if self._source is None:
-                self._source = SourceRows(self._app, self._record.source, self._record.chunks_key)
+                app = self._app
+                self._source = SourceRows(
+                    app.s3, app.settings.data_bucket, self._record.source, self._record.chunks_key
+                )
             cells = self._source.record(number).cells
             return dict(zip(self._record.source["columns"], cells, strict=False))
         except SourceChanged:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 
 class BatchRunning(BatchProcessorError):
@@ -23,15 +23,15 @@ class BatchExpired(BatchProcessorError):
     """The batch's results are past their time."""
 
 
-def expired(record: BatchItem) -> bool:
+def expired(record: BatchRecord) -> bool:
     """Whether the results are past their time."""
-    return record.expires_at is not None and int(record.expires_at) < time.time()
+    return record.expires_at is not None and record.expires_at < time.time()
 
 
-def check_ready(record: BatchItem, *, own: bool) -> None:
+def check_ready(record: BatchRecord, *, own: bool) -> None:
     """Refuses a batch of which no CSV can be made; `own` is its own execution, which may while it runs."""
     if record.row_count is None:
-        why = (record.error.as_dict() if record.error else {}).get("message") or f"it is {record.status}"
+        why = (record.error or {}).get("message") or f"it is {record.status}"
         raise BatchRefused([Problem("batch_id", f"no row of batch {record.batch_id} was ever read: {why}")])
     if expired(record):
         last = record.csv_location or "none was made"
@@ -41,7 +41,7 @@ def check_ready(record: BatchItem, *, own: bool) -> None:
         raise BatchRunning(f"batch {record.batch_id} is {record.status}: {message}")
 
 
-def progress(app: App, record: BatchItem) -> dict[str, Any]:
+def progress(app: App, record: BatchRecord) -> dict[str, Any]:
     """Rows done, counts, rate (rows/s) and ETA (seconds) of the run, exact to the last finished chunk.
 
     Rows done are those with a result; `counts_exact` says whether every row of the batch is counted.
@@ -49,16 +49,16 @@ def progress(app: App, record: BatchItem) -> dict[str, Any]:
     over = record.status not in OPEN
     if over and (record.counts is not None or not record.row_count):
         counts = {**empty_counts(), **(record.counts or {})}
-        rate = _rate(record, with_result(counts)) if int(record.run or 1) == 1 else None
+        rate = _rate(record, with_result(counts)) if record.run == 1 else None
         return _progress(counts, exact=bool(record.counts_exact or not record.row_count), rate=rate, eta=None)
-    run = app.records.chunk_counts(record.batch_id, int(record.run or 1))
-    counts = {**empty_counts(), **(record.kept_counts or {})}
+    run = app.records.chunk_counts(record.batch_id, record.run)
+    counts = {**empty_counts(), **record.kept_counts}
     for status, count in run.items():
         counts[status] = counts.get(status, 0) + count
     rate = _rate(record, with_result(run))
     eta = None
     if not over and record.rows_to_run is not None:
-        left = max(0, int(record.rows_to_run) - run.total())
+        left = max(0, record.rows_to_run - run.total())
         eta = 0 if left == 0 else round(left / rate) if rate else None
     return _progress(counts, exact=False, rate=rate, eta=eta)
 
@@ -78,18 +78,18 @@ def with_result(counts: Mapping[str, int]) -> int:
     return sum(counts.values()) - counts.get(RowStatus.NOT_RUN, 0) - counts.get(RowStatus.MISSING, 0)
 
 
-def run_started_at(record: BatchItem) -> str | None:
+def run_started_at(record: BatchRecord) -> str | None:
     """When the batch's last run began."""
-    runs = record.runs or []
+    runs = record.runs
     return (runs[-1].get("started_at") if runs else None) or record.started_at
 
 
-def _rate(record: BatchItem, done: int) -> float | None:
+def _rate(record: BatchRecord, done: int) -> float | None:
     took = elapsed_ms(run_started_at(record), record.ended_at or now_iso())
     return round(done / (took / 1000), 2) if took and done else None
 
 
-def result_of(record: BatchItem) -> dict[str, Any]:
+def result_of(record: BatchRecord) -> dict[str, Any]:
     """The result of a batch that has ended, as its execution returned it."""
     if record.status in OPEN:
         raise BatchRunning(f"batch {record.batch_id} is {record.status}: it has no result yet")
@@ -97,10 +97,10 @@ def result_of(record: BatchItem) -> dict[str, Any]:
         "status": record.status,
         "batch_id": record.batch_id,
         "csv_location": record.csv_location,
-        "row_count": int(record.row_count or 0),
-        "execution_time_ms": None if record.execution_time_ms is None else int(record.execution_time_ms),
+        "row_count": record.rows,
+        "execution_time_ms": record.execution_time_ms,
         "counts": {**empty_counts(), **(record.counts or {})},
-        "errors": record.errors or [],
-        "fields": record.fields or [],
-        "guarded_cells": int(record.guarded_cells or 0),
+        "errors": record.errors,
+        "fields": record.fields,
+        "guarded_cells": record.guarded_cells,
     }

@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from service.app import App
     from service.batch.selection import Selection
     from service.extraction.fields import OutputPlan
+    from service.plan import Plan
+    from service.record import BatchRecord
     from service.request.parse import BatchInput
     from service.source.csv_rows import Chunk, Record
-    from service.store.tables import BatchItem
 
 _SOON = 3_600  # seconds before a batch's results expire in which no run of it is begun
 _FIXED = ("csv_s3_uri", "target", "source")
@@ -53,9 +54,9 @@ _ONE_RUN = ("limit", "sample")  # of an execution_config: they hold for the run 
 class Order:
     """A rerun that was found to be in order."""
 
-    record: BatchItem
+    record: BatchRecord
     parsed: BatchInput
-    plan: dict[str, Any]
+    plan: Plan
     output: OutputPlan
     selection: Selection
     layout: Layout
@@ -70,9 +71,9 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     record, identifier = order.record, order.record.batch_id
     bucket, key = _location(order.parsed, record)
     if key != results_key(identifier, SUFFIXES[_format(order.parsed, record)]):  # its own, which no other batch has
-        claim_output(app, bucket, key, identifier, order.plan["ttl"])
+        claim_output(app, bucket, key, identifier, order.plan.ttl)
     digest = app.plans.save(identifier, order.plan)
-    manifest_key = write_manifest(app, identifier, run, chunks)
+    manifest_key = write_manifest(app.s3, app.settings.data_bucket, identifier, run, chunks)
     claimed = app.records.get(identifier)
     runs = [*claimed.runs[:-1], {**claimed.runs[-1], "manifest_key": manifest_key}]
     app.records.update_open(  # an execution that was aborted meanwhile has closed it
@@ -85,16 +86,16 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
         rows_to_run=order.selection.count,
         kept_counts=order.selection.kept(),
         output_columns=_columns(record, order.output),
-        csv={**(record.csv or {}), **order.parsed.csv.model_dump(include=order.parsed.csv.model_fields_set)},
+        csv={**record.csv, **order.parsed.csv.model_dump(include=order.parsed.csv.model_fields_set)},
         output_bucket=bucket,
         output_key=key,
     )
     app.records.keep_stopped(identifier, event["execution_arn"])
-    counted = {"row_count": int(record.row_count), "rows_to_run": order.selection.count}
+    counted = {"row_count": record.rows, "rows_to_run": order.selection.count}
     return told(identifier, run, digest, manifest_key, outer=order.layout.outer, **counted)
 
 
-def preview(app: App, record: BatchItem, rerun_of: dict[str, Any]) -> tuple[dict[str, Any], Selection]:
+def preview(app: App, record: BatchRecord, rerun_of: dict[str, Any]) -> tuple[Plan, Selection]:
     """The batch's plan and the rows that a rerun would run; raises as `check`, of the batch and the rows alone."""
     _check_state(record, None)
     plan = _plan(app, record)
@@ -115,11 +116,11 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
     parsed, problems = _merged(record, plan, given)
     try:
         wanted = read_wanted(asked.rerun_of.status, asked.rerun_of.rows)
-        mapping = with_conditions(output_mapping(parsed, None)[0], plan.get("conditions") or {})
-        output = compile_output_mapping(mapping, target=record.tool_name, kind=plan["kind"])
-        fields = compile_input_mapping(parsed.input_mapping, plan["columns"])
-        compile_input_schema(plan.get("input_schema"))
-        check_required(plan.get("input_schema"), fields.names)
+        mapping = with_conditions(output_mapping(parsed, None)[0], plan.conditions)
+        output = compile_output_mapping(mapping, target=record.tool_name, kind=plan.kind)
+        fields = compile_input_mapping(parsed.input_mapping, plan.columns)
+        compile_input_schema(plan.input_schema)
+        check_required(plan.input_schema, fields.names)
         _check_location(app, parsed, record)
         target = targets.resolve(app, parsed.target)
     except BatchRefused as refused:
@@ -130,18 +131,18 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
     selection = select(app, record, wanted, config.limit)
     src, records = _rows(app, record, selection, stored=asked.rerun_of.stored_input)
     layout = Layout(config.model_copy(update=dict.fromkeys(_ONE_RUN)), target, fields)
-    plan = {
-        **plan,
-        "input_mapping": parsed.input_mapping,
-        "output_mapping": mapping,
-        "output_columns": output.columns,
-        "source": {**plan["source"], **src},
+    plan = replace(
+        plan,
+        input_mapping=parsed.input_mapping,
+        output_mapping=mapping,
+        output_columns=output.columns,
+        source={**plan.source, **src},
         **run_by(config, layout),
-    }
+    )
     return Order(record, parsed, plan, output, selection, layout, records)
 
 
-def _check_state(record: BatchItem, mine: str | None) -> None:
+def _check_state(record: BatchRecord, mine: str | None) -> None:
     if record.status in OPEN and record.execution_arn != mine:
         name = record.batch_id
         raise BatchRunning(
@@ -149,13 +150,13 @@ def _check_state(record: BatchItem, mine: str | None) -> None:
             f"to wait for it: batch-processor status '{name}' --follow\nto end it now: batch-processor stop '{name}'"
         )
     check_ready(record, own=True)
-    if record.expires_at is not None and int(record.expires_at) < time.time() + _SOON:
+    if record.expires_at is not None and record.expires_at < time.time() + _SOON:
         raise BatchExpired(
             f"the results of batch {record.batch_id} expire within the hour, those of a new run too: start a new batch"
         )
 
 
-def _plan(app: App, record: BatchItem) -> dict[str, Any]:
+def _plan(app: App, record: BatchRecord) -> Plan:
     plan = app.plans.find(record.batch_id, record.plan_hash)
     if plan is None:
         message = f"the plan of batch {record.batch_id} is not stored any more: start a new batch"
@@ -163,19 +164,19 @@ def _plan(app: App, record: BatchItem) -> dict[str, Any]:
     return plan
 
 
-def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> tuple[BatchInput, list[Problem]]:
+def _merged(record: BatchRecord, plan: Plan, given: dict[str, Any]) -> tuple[BatchInput, list[Problem]]:
     """The batch's own input with what the order gives instead."""
     own = {
         "csv_s3_uri": record.source["uri"],
-        "target": {"name": record.tool_name, "arn": plan["target_arn"]},
-        "input_mapping": plan["input_mapping"],
-        "output_mapping": plan["output_mapping"],
+        "target": {"name": record.tool_name, "arn": plan.target_arn},
+        "input_mapping": plan.input_mapping,
+        "output_mapping": plan.output_mapping,
     }
     renamed = Renamed(given)
     present = {key: value for key, value in renamed.given.items() if value is not None and key != "rerun_of"}
     same: dict[str, Callable[[Any], bool]] = {
         "csv_s3_uri": lambda value: value == own["csv_s3_uri"],
-        "target": lambda value: target_name(value) in (record.tool_name, target_name(plan["target_arn"])),
+        "target": lambda value: target_name(value) in (record.tool_name, target_name(plan.target_arn)),
         "source": lambda value: isinstance(value, dict) and not any(value.values()),
     }
     problems = [*renamed.problems] + [
@@ -188,7 +189,7 @@ def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> t
     changed = {key: value for key, value in present.items() if key not in _FIXED}
     config = changed.get("execution_config")
     if isinstance(config, dict | None):
-        own_config = {k: v for k, v in (plan.get("execution_config") or {}).items() if k not in _ONE_RUN}
+        own_config = {k: v for k, v in plan.execution_config.items() if k not in _ONE_RUN}
         changed["execution_config"] = {**own_config, **(config or {})}
         if (config or {}).get("sample") is not None:
             problems.append(Problem("execution_config.sample", "is for a first run: name rows, or give limit"))
@@ -196,20 +197,20 @@ def _merged(record: BatchItem, plan: dict[str, Any], given: dict[str, Any]) -> t
     return parsed, problems + found
 
 
-def _location(parsed: BatchInput, record: BatchItem) -> tuple[str, str]:
+def _location(parsed: BatchInput, record: BatchRecord) -> tuple[str, str]:
     """Where the CSV goes: where it went, unless the order says otherwise, under a name of its format."""
     return parsed.output_bucket or record.output_bucket, parsed.output_key or renamed(
         record.output_key, _format(parsed, record)
     )
 
 
-def _format(parsed: BatchInput, record: BatchItem) -> str:
+def _format(parsed: BatchInput, record: BatchRecord) -> str:
     if "format" in parsed.csv.model_fields_set:
         return parsed.csv.format
-    return (record.csv or {}).get("format") or "csv"
+    return record.csv_format
 
 
-def _check_location(app: App, parsed: BatchInput, record: BatchItem) -> None:
+def _check_location(app: App, parsed: BatchInput, record: BatchRecord) -> None:
     """Refuses a place or a format that the CSV cannot be written to or in, before any row is run."""
     (bucket, key), form = _location(parsed, record), _format(parsed, record)
     check_format(form, "" if parsed.output_key is None else key, layer=bool(app.settings.parquet_layer))
@@ -218,7 +219,7 @@ def _check_location(app: App, parsed: BatchInput, record: BatchItem) -> None:
     check_output_is_free(app, bucket, key, record.batch_id)
 
 
-def _columns(record: BatchItem, output: OutputPlan) -> list[str] | None:
+def _columns(record: BatchRecord, output: OutputPlan) -> list[str] | None:
     """The CSV's columns: those it had, and those that a new mapping adds; None when either has to be found."""
     if record.output_columns is None or output.columns is None:
         return None
@@ -226,7 +227,7 @@ def _columns(record: BatchItem, output: OutputPlan) -> list[str] | None:
 
 
 def _rows(
-    app: App, record: BatchItem, selection: Selection, *, stored: bool
+    app: App, record: BatchRecord, selection: Selection, *, stored: bool
 ) -> tuple[dict[str, Any], dict[int, Iterator[Record]]]:
     """Where the rows are read from, as far as it differs from the plan's source, and the rows of each group."""
     if stored:
@@ -246,9 +247,9 @@ def _rows(
     }
 
 
-def _source_rows(app: App, record: BatchItem) -> SourceRows:
+def _source_rows(app: App, record: BatchRecord) -> SourceRows:
     try:
-        return SourceRows(app, record.source, record.chunks_key)
+        return SourceRows(app.s3, app.settings.data_bucket, record.source, record.chunks_key)
     except ClientError as error:
         if error.response["Error"]["Code"] not in objects.UNREADABLE:
             raise
@@ -259,7 +260,7 @@ def _source_rows(app: App, record: BatchItem) -> SourceRows:
 def _chunks(order: Order) -> list[Chunk]:
     """The chunks of the run: rows that were run equally often share one, so that it can say how often."""
     groups = (
-        (before + 1, order.layout.chunks(records, order.plan["columns"])) for before, records in order.records.items()
+        (before + 1, order.layout.chunks(records, order.plan.columns)) for before, records in order.records.items()
     )
     again = chain.from_iterable((replace(chunk, attempts=times) for chunk in chunks) for times, chunks in groups)
     try:
@@ -272,8 +273,8 @@ def _claim(app: App, order: Order, event: dict[str, Any]) -> int:
     """The number of the run, once the record is its own; raises BatchRunning when another one was quicker."""
     record = order.record
     if record.status in OPEN:  # a retried function: claimed already
-        return int(record.run)
-    run = int(record.run or 1) + 1
+        return record.run
+    run = record.run + 1
     last = {"ended_at": record.ended_at, "status": record.status, "stop_reason": record.stop_reason}
     started_at = event.get("started_at") or now_iso()
     entry = {"run": run, "execution_arn": event["execution_arn"], "started_at": started_at}
@@ -298,6 +299,6 @@ def _claim(app: App, order: Order, event: dict[str, Any]) -> int:
     return run
 
 
-def _is_claimed(now: BatchItem, run: int, event: dict[str, Any]) -> bool:
+def _is_claimed(now: BatchRecord, run: int, event: dict[str, Any]) -> bool:
     """Whether the claim was this execution's own: its answer was lost, and botocore asked again."""
-    return int(now.run or 1) == run and bool(now.execution_arn == event["execution_arn"])
+    return now.run == run and bool(now.execution_arn == event["execution_arn"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 _ABSENT = (RowStatus.NOT_RUN, RowStatus.MISSING)
 _CHOICES = [status.value for status in (*COUNTED, RowStatus.UNKNOWN) if status is not RowStatus.SUCCESS]
@@ -85,22 +85,23 @@ class Selection:
         return {status: count - self.selected[status] for status, count in self.counts.items()}
 
 
-def select(app: App, record: BatchItem, wanted: Wanted, limit: int | None = None) -> Selection:
+def select(app: App, record: BatchRecord, wanted: Wanted, limit: int | None = None) -> Selection:
     """The rows of an ended batch that did not succeed and are asked for, the first `limit` of them.
 
     Where every row has a result, `status-index` names those that failed, and nothing else is read. Its answer counts
     only if it names as many as the record: an index is consistent a moment later. Else all keys are read, and also for
     who asks for rows without a result: some may be gone that the record counts.
     """
-    whole = bool(record.counts) and record.counts_exact and not any(record.counts.get(status) for status in _ABSENT)
+    counts = record.counts or {}
+    whole = bool(counts) and record.counts_exact and not any(counts.get(status) for status in _ABSENT)
     if whole and not (wanted.statuses or frozenset()).intersection(_ABSENT):
-        selection = Selection(counts=Counter(record.counts))
+        selection = Selection(counts=Counter(counts))
         found: Counter[str] = Counter()
         for number, status, attempts in _failed(app, record):
             found[status] += 1
             if wanted.has(number, status) and selection.count != limit:
                 selection.add(number, status, attempts)
-        if all(found[status] == count for status, count in record.counts.items() if status != RowStatus.SUCCESS):
+        if all(found[status] == count for status, count in counts.items() if status != RowStatus.SUCCESS):
             selection.succeeded = _succeeded(wanted, record, selection)
             return selection
     selection = Selection()
@@ -114,27 +115,27 @@ def select(app: App, record: BatchItem, wanted: Wanted, limit: int | None = None
     return selection
 
 
-def _succeeded(wanted: Wanted, record: BatchItem, selection: Selection) -> int:
+def _succeeded(wanted: Wanted, record: BatchRecord, selection: Selection) -> int:
     """Rows asked for by number that succeeded: every other one of them is selected."""
     if wanted.rows is None or wanted.statuses is not None:
         return 0
     asked, counted = 0, 0
     for first, last in sorted(wanted.rows):
-        end = min(last, int(record.row_count))
+        end = min(last, record.rows)
         asked += max(0, end - max(first - 1, counted))
         counted = max(counted, end)
     return asked - selection.count
 
 
-def _failed(app: App, record: BatchItem) -> Iterator[tuple[int, str, int]]:
+def _failed(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
     """Number, status and runs of the rows that did not succeed, in row order."""
     rows = ((row_number(name), status, attempts) for name, status, attempts in app.store.failed(record.batch_id))
     yield from sorted((number, status, attempts) for number, status, attempts in rows if number is not None)
 
 
-def _all(app: App, record: BatchItem) -> Iterator[tuple[int, str, int]]:
+def _all(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
     """The same of every row of the batch, with or without a result."""
-    last, fates, due = int(record.row_count), Fates(app, record), 1
+    last, fates, due = record.rows, Fates(app, record), 1
     for page in app.reader.pages(record.batch_id, last_row=last, names=("row_id", "status", "attempts", "ttl")):
         for item in page:
             number = row_number(item.row_id.S)

@@ -17,41 +17,41 @@ from service.models import FAILURES, RowStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.app import App
     from service.cost.estimate import Cost, TargetCost
     from service.cost.workload import Profile
+    from service.events import RunEvent
+    from service.plan import Plan
+    from service.store.plans import Plans
 
 ENOUGH_ROWS = 100  # rows done before a share of failures says anything
 
 
-def count_failures(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], count: int, number: int = 0) -> None:
+def count_failures(plans: Plans, plan: Plan, event: RunEvent, count: int, number: int = 0) -> None:
     """Adds failures that were stored just now, of a row or a chunk of that number; stops the batch at too many."""
-    rules = plan.get("stopping") or {}
+    rules = plan.stopping or {}
     if count and "max_failures" in rules:
-        tally = _add(app, plan, event, {"failures": count}, number)
+        tally = _add(plans, plan, event, {"failures": count}, number)
         if tally["failures"] > rules["max_failures"]:
-            app.plans.stop(event["batch_id"], int(event["run"]), "max_failures")
+            plans.stop(event["batch_id"], int(event["run"]), "max_failures")
 
 
-def count_chunk(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+def count_chunk(plans: Plans, plan: Plan, event: RunEvent, number: int, counts: Mapping[str, int]) -> None:
     """Adds a chunk that has just finished; stops the batch when too large a share failed or too much is spent."""
-    rules = plan.get("stopping") or {}
+    rules = plan.stopping or {}
     if not {"max_failure_rate", "max_cost_usd"} & rules.keys():
         return
-    tally = _add(app, plan, event, {**counts, "chunks": 1}, int(event["chunk"].get("number", 0)))
+    tally = _add(plans, plan, event, {**counts, "chunks": 1}, number)
     reason = _crossed(plan, rules, tally)
     if reason is not None:
-        app.plans.stop(event["batch_id"], int(event["run"]), reason)
+        plans.stop(event["batch_id"], int(event["run"]), reason)
 
 
-def _add(
-    app: App, plan: Mapping[str, Any], event: Mapping[str, Any], counts: Mapping[str, int], number: int
-) -> dict[str, int]:
+def _add(plans: Plans, plan: Plan, event: RunEvent, counts: Mapping[str, int], number: int) -> dict[str, int]:
     token = secrets.token_hex(8)
-    return app.plans.add_to_tally(event["batch_id"], int(event["run"]), counts, plan["ttl"], number, token)
+    return plans.add_to_tally(event["batch_id"], int(event["run"]), counts, plan.ttl, number, token)
 
 
-def _crossed(plan: Mapping[str, Any], rules: Mapping[str, Any], tally: Mapping[str, int]) -> str | None:
+def _crossed(plan: Plan, rules: Mapping[str, Any], tally: Mapping[str, int]) -> str | None:
     failed = sum(tally.get(status, 0) for status in (*FAILURES, RowStatus.MISSING))
     done = failed + tally.get("SUCCESS", 0)
     if "max_failure_rate" in rules and done >= ENOUGH_ROWS and failed > rules["max_failure_rate"] * done:
@@ -61,12 +61,12 @@ def _crossed(plan: Mapping[str, Any], rules: Mapping[str, Any], tally: Mapping[s
     return None
 
 
-def spent_usd(plan: Mapping[str, Any], counts: Mapping[str, int], chunks: int) -> float:
+def spent_usd(plan: Plan, counts: Mapping[str, int], chunks: int) -> float:
     """What one run has cost so far, by its counts; failed rows are taken to have used up their attempts."""
     return cost_of(plan, counts, chunks).total_usd
 
 
-def cost_of(plan: Mapping[str, Any], counts: Mapping[str, int], chunks: int) -> Cost:
+def cost_of(plan: Plan, counts: Mapping[str, int], chunks: int) -> Cost:
     """The same by its parts; that of the target's own work is not known unless its registration gives a price."""
     from service.cost import estimate  # noqa: PLC0415 - only a batch with a budget needs it in its functions
 
@@ -74,16 +74,16 @@ def cost_of(plan: Mapping[str, Any], counts: Mapping[str, int], chunks: int) -> 
     return estimate.spent(known, profile_of(plan), target_cost_of(plan), chunks=chunks)
 
 
-def profile_of(plan: Mapping[str, Any], **more: Any) -> Profile:
+def profile_of(plan: Plan, **more: Any) -> Profile:
     """What is known of a batch's rows when it is prepared, and whatever else is known."""
     from service.cost.workload import Profile  # noqa: PLC0415
 
-    return Profile.of_plan(plan, **{**(plan.get("profile") or {}), **more})
+    return Profile.of_plan(plan, **{**plan.profile, **more})
 
 
-def target_cost_of(plan: Mapping[str, Any]) -> TargetCost:
+def target_cost_of(plan: Plan) -> TargetCost:
     """The price of a call, where the target was registered with one."""
     from service.cost.estimate import TargetCost  # noqa: PLC0415
 
-    price = plan.get("price_per_row_usd")
+    price = plan.price_per_row_usd
     return TargetCost() if price is None else TargetCost(price, "price_per_row_usd of its registration")

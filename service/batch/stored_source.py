@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from service.app import App
     from service.batch.selection import Selection
+    from service.record import BatchRecord
     from service.source.csv_rows import Record
-    from service.store.tables import BatchItem
 
 # Without a result nothing is stored; of a row that could not be mapped perhaps not every cell.
 _NOT_WHOLE = (RowStatus.NOT_RUN, RowStatus.MISSING, RowStatus.INVALID_INPUT)
 
 
-def write(app: App, record: BatchItem, selection: Selection) -> tuple[dict[str, Any], dict[int, Iterator[Record]]]:
+def write(app: App, record: BatchRecord, selection: Selection) -> tuple[dict[str, Any], dict[int, Iterator[Record]]]:
     """Writes the selected rows to a CSV in the stack's bucket; returns where it is, for a plan, and each group's rows.
 
     Raises BatchRefused of rows whose cells are not all known.
@@ -35,7 +35,7 @@ def write(app: App, record: BatchItem, selection: Selection) -> tuple[dict[str, 
             "name other statuses (--status FAILED, …)"
         )
         raise BatchRefused([Problem("rerun_of.stored_input", message)])
-    bucket, key = app.settings.data_bucket, f"{prefix(record.batch_id)}/stored-{int(record.run or 1) + 1}.csv"
+    bucket, key = app.settings.data_bucket, f"{prefix(record.batch_id)}/stored-{record.run + 1}.csv"
     text = _Counting()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(record.source["columns"])
@@ -53,12 +53,12 @@ def write(app: App, record: BatchItem, selection: Selection) -> tuple[dict[str, 
     }
 
 
-def _stored(app: App, record: BatchItem, wanted: dict[int, int]) -> Iterator[tuple[int, list[str]]]:
+def _stored(app: App, record: BatchRecord, wanted: dict[int, int]) -> Iterator[tuple[int, list[str]]]:
     columns = Named(record.source["columns"])
     shape = Shape(columns.type)
     numbers = {row_id(number): number for number in wanted}
     names = ("row_id", "input_data", "ttl")
-    for page in app.reader.pages(record.batch_id, last_row=int(record.row_count), names=names, shape=shape):
+    for page in app.reader.pages(record.batch_id, last_row=record.rows, names=names, shape=shape):
         items = [item for item in page if item.row_id.S in numbers]
         cells = columns.columns(item.input_data for item in items)
         for item, row in zip(items, zip(*cells, strict=True), strict=True):

@@ -11,46 +11,45 @@ from service.console import spending
 from service.export.summary import Tally
 from service.models import FAILURES, OPEN, BatchStatus, RowStatus
 from service.steps import aggregate_results
-from service.store.queries import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.console.stacks import Stack
     from service.cost.estimate import Cost
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 _COUNTED = 100_000  # rows of a batch whose results are counted for `status`
 _LOOKED_AT = 500  # failures by which causes are told while a batch is under way
 
 
-def status_of(stack: Stack, record: BatchItem) -> dict[str, Any]:
+def status_of(stack: Stack, record: BatchRecord) -> dict[str, Any]:
     """A batch in the shape of `status --json`."""
     return status_and_cost(stack, record)[0]
 
 
-def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Cost | None]:
+def status_and_cost(stack: Stack, record: BatchRecord) -> tuple[dict[str, Any], Cost | None]:
     """The same, and its cost by parts: both are sums of the batch's chunk records."""
     record = aggregate_results.refreshed(stack.app, record)
     progress = _as_stored(stack, record, aggregate_results.progress(stack.app, record))
     status = BatchStatus.EXPIRED.value if aggregate_results.expired(record) else record.status
-    errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors or []
+    errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors
     if record.error is not None and not errors:
-        error = plain(record.error)
+        error = record.error
         group = {"status": record.status, "error": error["type"], "message": error["message"]}
         errors = [{**group, "count": 0, "row_ids": []}]
     cost = spending.so_far(stack.app, record)
-    expires = None if record.expires_at is None else datetime.fromtimestamp(int(record.expires_at), UTC)
+    expires = None if record.expires_at is None else datetime.fromtimestamp(record.expires_at, UTC)
     known = {
         "batch_id": record.batch_id,
         "status": status,
         "target": record.target,
-        "source": {key: value for key, value in (record.source or {}).items() if key != "columns"},
-        "row_count": None if record.row_count is None else int(record.row_count),
+        "source": {key: value for key, value in record.source.items() if key != "columns"},
+        "row_count": record.row_count,
         **progress,
         "errors": errors,
-        "fields": [] if record.status in OPEN else record.fields or [],
-        "guarded_cells": 0 if record.status in OPEN else int(record.guarded_cells or 0),
+        "fields": [] if record.status in OPEN else record.fields,
+        "guarded_cells": 0 if record.status in OPEN else record.guarded_cells,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
         "expires_at": None if expires is None else expires.isoformat().replace("+00:00", "Z"),
@@ -63,12 +62,12 @@ def status_and_cost(stack: Stack, record: BatchItem) -> tuple[dict[str, Any], Co
     return known, cost
 
 
-def _as_stored(stack: Stack, record: BatchItem, progress: dict[str, Any]) -> dict[str, Any]:
+def _as_stored(stack: Stack, record: BatchRecord, progress: dict[str, Any]) -> dict[str, Any]:
     """Progress with what is stored counted, of a batch that was ended from outside: chunks that it cut off wrote none.
 
     Counting reads the results, which of a great batch takes too long.
     """
-    total = int(record.row_count or 0)
+    total = record.rows
     if progress["counts_exact"] or record.status in OPEN or aggregate_results.expired(record) or total > _COUNTED:
         return progress
     counts = {**progress["counts"], **stack.app.queries.count(record.batch_id)}
@@ -80,7 +79,7 @@ def _as_stored(stack: Stack, record: BatchItem, progress: dict[str, Any]) -> dic
     return {**progress, "counts": counts, "rows_done": done, "counts_exact": True}
 
 
-def _next(record: BatchItem, status: str) -> list[str]:
+def _next(record: BatchRecord, status: str) -> list[str]:
     name = record.batch_id
     if status in OPEN:
         return [f"batch-processor status '{name}' --follow", f"batch-processor stop '{name}'"]
@@ -93,14 +92,14 @@ def _next(record: BatchItem, status: str) -> list[str]:
     return commands
 
 
-def listed(record: BatchItem) -> dict[str, Any]:
+def listed(record: BatchRecord) -> dict[str, Any]:
     """A batch in the shape of `batches --json`."""
     return {
         "batch_id": record.batch_id,
         "status": BatchStatus.EXPIRED.value if aggregate_results.expired(record) else record.status,
         "target": record.tool_name,
-        "source_uri": (record.source or {}).get("uri"),
-        "row_count": None if record.row_count is None else int(record.row_count),
+        "source_uri": record.source.get("uri"),
+        "row_count": record.row_count,
         "counts": record.counts,
         "started_at": record.started_at,
         "ended_at": record.ended_at,

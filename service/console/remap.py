@@ -17,7 +17,7 @@ import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from service.app import App
     from service.extraction.fields import OutputPlan
-    from service.store.tables import BatchItem
+    from service.plan import Plan
+    from service.record import BatchRecord
 
 MAPPING_KEYS = ("output_mapping", "output_mappings", "csv")
 LEFT_ASIDE = ("input_mapping", "execution_config", "source")  # of a mapping file: how rows are run
@@ -67,9 +68,9 @@ class Fate(StrEnum):
 class Remap:
     """A remap that was found to be in order."""
 
-    record: BatchItem
+    record: BatchRecord
     compiled: OutputPlan
-    plan: dict[str, Any]
+    plan: Plan
     csv: dict[str, Any]
 
 
@@ -87,7 +88,7 @@ class Tally:
             self.row_ids[fate].append(row_id)
 
 
-def check(app: App, record: BatchItem, given: Mapping[str, Any]) -> Remap:
+def check(app: App, record: BatchRecord, given: Mapping[str, Any]) -> Remap:
     """The remap of a batch by the keys of a mapping file.
 
     Raises BatchRefused with every problem of the mapping, BatchRunning, BatchExpired.
@@ -99,12 +100,12 @@ def check(app: App, record: BatchItem, given: Mapping[str, Any]) -> Remap:
         message = f"the plan of batch {record.batch_id} is not stored any more: it cannot be remapped"
         raise BatchRefused([Problem("batch_id", message)])
     mapping, csv, compiled = _read(record, plan, given)
-    plan = {**plan, "output_mapping": mapping, "output_columns": compiled.columns}
+    plan = replace(plan, output_mapping=mapping, output_columns=compiled.columns)
     columns = {"include_original": compiled.include_original, "add_metadata": compiled.add_metadata}
-    return Remap(record, compiled, plan, {**(record.csv or {}), **csv, **columns})
+    return Remap(record, compiled, plan, {**record.csv, **csv, **columns})
 
 
-def _check_batch(record: BatchItem) -> None:
+def _check_batch(record: BatchRecord) -> None:
     if record.status in OPEN:
         name = record.batch_id
         raise BatchRunning(
@@ -114,16 +115,14 @@ def _check_batch(record: BatchItem) -> None:
     check_ready(record, own=False)
 
 
-def _read(
-    record: BatchItem, plan: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any], OutputPlan]:
+def _read(record: BatchRecord, plan: Plan, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any], OutputPlan]:
     """The output mapping, the csv options that were given, and the compiled mapping.
 
     The file of the run may be given again: how rows are run is left aside, an input mapping must be the batch's own.
     """
     present = {key: value for key, value in given.items() if value is not None}
     message = "cannot change for rows that have run, a remap only reads their outputs again: leave it out"
-    same = {key for key in LEFT_ASIDE if key != "input_mapping" or present.get(key) == plan["input_mapping"]}
+    same = {key for key in LEFT_ASIDE if key != "input_mapping" or present.get(key) == plan.input_mapping}
     problems = [Problem(key, message) for key in present if key not in MAPPING_KEYS and key not in same]
     mine = {key: value for key, value in present.items() if key in MAPPING_KEYS}
     for key in _not_json(mine):
@@ -135,7 +134,7 @@ def _read(
     if not mapping and not any(problem.path.startswith("output_mapping") for problem in problems):
         problems.append(Problem("output_mapping", "is missing: say how the fields are to be extracted"))
     elif mapping:
-        mapping = with_conditions(mapping, plan.get("conditions") or {})
+        mapping = with_conditions(mapping, plan.conditions)
     compiled = None
     try:
         compiled = compile_output_mapping(mapping, target=record.tool_name, kind=record.target["kind"])
@@ -173,12 +172,12 @@ def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
     return tally
 
 
-def _update(app: App, record: BatchItem, before: str, **values: Any) -> None:
+def _update(app: App, record: BatchRecord, before: str, **values: Any) -> None:
     """Sets attributes of the record if the plan that it names is still the one that it named before."""
-    run = int(record.run or 1)
+    run = record.run
     if not app.records.update_ended(record.batch_id, run, before, **values):
         now = app.records.get(record.batch_id)
-        if int(now.run or 1) == run and all(getattr(now, name) == value for name, value in values.items()):
+        if now.run == run and all(getattr(now, name) == value for name, value in values.items()):
             return  # written by an attempt whose answer was lost
         raise RemapOvertaken(
             f"batch {record.batch_id} was run again or remapped by something else meanwhile; what is remapped already "

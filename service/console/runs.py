@@ -21,14 +21,13 @@ from service.request.older_keys import Renamed
 from service.steps import aggregate_results
 from service.steps.agent_execution import execution_arn
 from service.steps.failure import json_object
-from service.store.queries import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from service.console.stacks import Stack
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 _CHUNKS_A_SECOND = 2_000  # chunk records read for progress, at most
 _RECENT = 1000  # batches looked at for a prefix
@@ -132,14 +131,14 @@ def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., 
         execution = stack.app.stepfunctions.describe_execution(executionArn=execution_arn)
         record = stack.app.records.find(batch_id)
         if record is not None and record.execution_arn == execution_arn:  # a rerun's is not its own at once
-            count = None if record.row_count is None else int(record.row_count)
+            count = None if record.row_count is None else record.rows
             known = aggregate_results.progress(stack.app, record)
             show(record.status, count, {**known, "cause": seen.commonest(known["counts"])})
         if execution["status"] != "RUNNING":
             return ended(stack, batch_id, execution)
         time.sleep(pause)
         # Progress is the sum of the finished chunks' records: of a large batch they are not read every other second.
-        chunks = 0 if record is None or record.row_count is None else int(record.row_count) / 100
+        chunks = 0 if record is None or record.row_count is None else record.rows / 100
         pause = min(max(2.0, chunks / _CHUNKS_A_SECOND), pause * 1.2)
 
 
@@ -156,7 +155,7 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
     record = stack.app.records.find(batch_id)
     if execution.get("error") in ("BatchRefused", "BatchRunning", "BatchExpired"):
         if record is not None and record.error is not None and record.execution_arn == execution["executionArn"]:
-            message = plain(record.error)["message"]  # it says more than what is raised, which is logged
+            message = record.error["message"]  # it says more than what is raised, which is logged
         raise BatchRefused([Problem("", message)])
     if record is not None:
         record = aggregate_results.refreshed(stack.app, record)
@@ -166,18 +165,18 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
     raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
 
 
-def is_refused_order(record: BatchItem) -> bool:
+def is_refused_order(record: BatchRecord) -> bool:
     """Whether a record is of an order that PrepareBatch refused: no row of it was run."""
-    refused = record.error is not None and plain(record.error).get("type") == BatchRefused.__name__
+    refused = record.error is not None and record.error.get("type") == BatchRefused.__name__
     return record.row_count is None and record.status == BatchStatus.FAILED and refused
 
 
-def ran(records: Iterable[BatchItem]) -> Iterator[BatchItem]:
+def ran(records: Iterable[BatchRecord]) -> Iterator[BatchRecord]:
     """Yield the records of batches, without those of orders that were refused."""
     return (record for record in records if not is_refused_order(record))
 
 
-def find(stack: Stack, given: str) -> BatchItem:
+def find(stack: Stack, given: str) -> BatchRecord:
     """The record of a full id, a unique prefix (of the id or of its execution's name) or `last`; raises NotFound."""
     records = stack.app.records
     if given == "last":

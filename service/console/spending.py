@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.batch.stopping import cost_of, profile_of, target_cost_of
 from service.cost import estimate
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.plan import Plan
+    from service.record import BatchRecord
 
 
-def so_far(app: App, record: BatchItem) -> estimate.Cost | None:
+def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:
     """The cost of all runs of a batch; None of one that never had a plan, or has it no more."""
     plan = app.plans.find(record.batch_id, record.plan_hash)
     if plan is None:
         return None
-    counts: dict[int, Counter[str]] = {int(run["run"]): Counter() for run in record.runs or []}
+    counts: dict[int, Counter[str]] = {int(run["run"]): Counter() for run in record.runs}
     chunks: Counter[int] = Counter()
     for chunk in app.records.chunks(record.batch_id):
-        run = int(chunk.item.split("#")[1])
-        counts.setdefault(run, Counter()).update(chunk.counts or {})
-        chunks[run] += 1
+        counts.setdefault(chunk.run, Counter()).update(chunk.counts)
+        chunks[chunk.run] += 1
     return estimate.total(cost_of(plan, counts[run], chunks[run]) for run in sorted(counts))
 
 
 def expected(
-    plan: Mapping[str, Any], sampled: Counter[str], rows: int, item_bytes: Sequence[int], function: Mapping[str, float]
+    plan: Plan, sampled: Counter[str], rows: int, item_bytes: Sequence[int], function: Mapping[str, float]
 ) -> estimate.Cost:
     """The cost of running so many rows, if they fare as the sampled ones did; their items' sizes are those found.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from service.plan import Plan
 
 # service/store/results.py has this for itself: it comes with more than this module may load.
 KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; larger ones go to S3
@@ -86,14 +86,14 @@ class Profile:
             raise ValueError("the chunks of an agent's batch cannot be EXPRESS executions")
 
     @classmethod
-    def of_plan(cls, plan: Mapping[str, Any], **more: Any) -> Profile:
+    def of_plan(cls, plan: Plan, **more: Any) -> Profile:
         """The profile that a batch's plan tells, with whatever else is known."""
         told: dict[str, Any] = {
-            "kind": plan["kind"],
-            "max_attempts": plan["retry_policy"]["max_attempts"],
-            "columns_known": plan["output_columns"] is not None,
+            "kind": plan.kind,
+            "max_attempts": plan.retry_policy.max_attempts,
+            "columns_known": plan.output_columns is not None,
         }
-        if not plan["keep_output"]:
+        if not plan.keep_output:
             told["output_bytes"] = 0
         return cls(**{**told, **more})
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from service.batch.absent_rows import Bare
     from service.export.lines import Lines
     from service.export.multi_file import Files
+    from service.record import BatchRecord
     from service.store.structs import Item
-    from service.store.tables import BatchItem
 
 _COLUMNS_BYTES = 30_000  # of names found that travel to the next invocation: a state's payload is 256 KiB at most
 ENOUGH_TIME = 90_000  # ms: below this an invocation hands over to the next
@@ -38,7 +38,7 @@ class Export:
         self,
         app: App,
         batch_id: str,
-        record: BatchItem | None,
+        record: BatchRecord | None,
         bucket: str,
         key: str,
         csv: Mapping[str, Any],
@@ -154,7 +154,7 @@ class Export:
         return Columns(rows if inputs else (), fields, self._csv.get("column_style", "prefixed"), metadata)
 
     def _pages(self, after: str | None, names: Sequence[str], shape: Shape) -> Iterator[list[Item[Any, Any]]]:
-        last_row = None if self._record is None else int(self._record.row_count)
+        last_row = None if self._record is None else self._record.rows
         return self._app.reader.pages(self._batch_id, after=after, last_row=last_row, names=names, shape=shape)
 
     def _rows(self, lines: Lines) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[Bare]]]:
@@ -163,7 +163,7 @@ class Export:
         if self._record is None:
             return ((page, ()) for page in pages if page)
         first = (row_number(self._last) or 0) + 1 if self._last else 1
-        return with_gaps(pages, first, int(self._record.row_count), Gaps(self._app, self._record).between)
+        return with_gaps(pages, first, self._record.rows, Gaps(self._app, self._record).between)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -175,10 +175,8 @@ class Export:
 
     def _check(self) -> None:
         """Rows in = lines out, or nothing is written."""
-        if self._record is not None and self.tally.rows != int(self._record.row_count):
-            raise ConservationBroken(
-                f"batch {self._batch_id}: {self.tally.rows} lines for {int(self._record.row_count)} rows"
-            )
+        if self._record is not None and self.tally.rows != self._record.rows:
+            raise ConservationBroken(f"batch {self._batch_id}: {self.tally.rows} lines for {self._record.rows} rows")
 
 
 class _Found:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from service.cost.workload import INNER, chunk_rows
 from service.mapping.conversions import RowNotMapped
+from service.plan import RetryPolicy
 from service.source import csv_rows
 from service.source.row_payload import ROW_BYTES, travelling, wire_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from service.mapping.input_mapping import InputPlan
     from service.request.parse import ExecutionConfig
@@ -35,7 +36,7 @@ def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
     return {
         "inner": layout.inner,
         "timeout_seconds": config.timeout_seconds,
-        "retry_policy": config.retry_policy.model_dump(),
+        "retry_policy": RetryPolicy(**config.retry_policy.model_dump()),
         "keep_output": config.keep_output,
         "execution_config": config.model_dump(),
         "stopping": config.stopping_rules(),
@@ -60,7 +61,7 @@ class Layout:
         """Rows within the limit, or of the sample."""
         return min(self.row_count, *(most for most in (self.limit, self.sample) if most is not None), self.row_count)
 
-    def chunks(self, records: Iterable[Record], columns: list[str]) -> list[Chunk]:
+    def chunks(self, records: Iterable[Record], columns: Sequence[str]) -> list[Chunk]:
         """All chunks in row order; none holds rows on both sides of the limit."""
         sized = self._sized(records, columns)
         ahead = list(islice(sized, self.outer * self._most + 1))
@@ -85,7 +86,7 @@ class Layout:
             return self._most
         return min(self._most, max(1, self.inner, math.ceil(rows / (4 * self.outer))))
 
-    def _sized(self, records: Iterable[Record], columns: list[str]) -> Iterator[tuple[Record, int]]:
+    def _sized(self, records: Iterable[Record], columns: Sequence[str]) -> Iterator[tuple[Record, int]]:
         """Each row without its cells, and the bytes it takes on its way; rows that do not travel take none."""
         for record in records:
             self.row_count += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -25,7 +25,7 @@ class ResolvedTarget:
     """A target that exists and may be called; `kind` is tool or agent."""
 
     name: str
-    kind: str
+    kind: Literal["tool", "agent"]
     arn: str
     version: int | None = None
     output_schema: dict[str, Any] | None = None

@@ -11,7 +11,6 @@ from service.source import csv_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.app import App
     from service.source.csv_rows import Chunk
 
 
@@ -20,15 +19,15 @@ def prefix(batch_id: str) -> str:
     return f"batches/{batch_hash(batch_id)}"
 
 
-def write_chunks(app: App, batch_id: str, chunks: list[Chunk]) -> str:
+def write_chunks(s3: Any, bucket: str, batch_id: str, chunks: list[Chunk]) -> str:
     """Writes all chunks of the source, by which its rows are found later; returns the key."""
-    return _write(app, f"{prefix(batch_id)}/chunks.jsonl", chunks)
+    return _write(s3, bucket, f"{prefix(batch_id)}/chunks.jsonl", chunks)
 
 
-def write_manifest(app: App, batch_id: str, run: int, chunks: list[Chunk]) -> str:
+def write_manifest(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[Chunk]) -> str:
     """Writes the chunks of a run in an order that spreads the rows in flight over all rows; returns the key."""
     dealt = (chunks[position] for position in csv_rows.dealt_order(len(chunks)))
-    return _write(app, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
+    return _write(s3, bucket, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
 
 
 def told(  # noqa: PLR0913 - what the state machine needs
@@ -47,7 +46,7 @@ def told(  # noqa: PLR0913 - what the state machine needs
     }
 
 
-def _write(app: App, key: str, chunks: Iterable[Chunk]) -> str:
+def _write(s3: Any, bucket: str, key: str, chunks: Iterable[Chunk]) -> str:
     lines = "".join(json.dumps(chunk.to_json(), separators=(",", ":")) + "\n" for chunk in chunks)
-    app.s3.put_object(Bucket=app.settings.data_bucket, Key=key, Body=lines.encode())
+    s3.put_object(Bucket=bucket, Key=key, Body=lines.encode())
     return key

@@ -14,21 +14,19 @@ from service.source import csv_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from service.app import App
-
 # What tells how a source is read.
 READ_BY = ("bucket", "key", "etag", "size", "encoding", "delimiter", "bom_bytes", "guarded")
 _WINDOW = 1 << 20  # bytes of the source read at once: rows that are wanted here and there share a request
 
 
 class SourceRows:
-    """Rows of one version of a source, asked for in ascending order."""
+    """Rows of one version of a source, asked for in ascending order; `bucket` is where its list of chunks is kept."""
 
-    def __init__(self, app: App, src: Mapping[str, Any], chunks_key: str) -> None:
-        self._s3 = app.s3
+    def __init__(self, s3: Any, bucket: str, src: Mapping[str, Any], chunks_key: str) -> None:
+        self._s3 = s3
         self._object, self._format = objects.SourceObject.of(src), csv_rows.SourceFormat.of(src)
         self._rows, self._starts, self._lines = array("q"), array("q"), array("q")  # of every span of every chunk
-        for line in objects.lines(self._s3, app.settings.data_bucket, chunks_key):
+        for line in objects.lines(self._s3, bucket, chunks_key):
             for span in csv_rows.Chunk.from_json(json.loads(line)).ranges:
                 self._rows.append(span.first_row)
                 self._starts.append(span.start)

@@ -14,9 +14,10 @@ from service.s3 import objects
 from service.source import csv_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from service.app import App
+    from service.events import RowEvent, RowPayload
+    from service.plan import Plan
     from service.source.csv_rows import Record
     from service.store.plans import Plans
 
@@ -51,7 +52,7 @@ def least_bytes(value: Any) -> int:
 
 def travelling(  # noqa: PLR0913 - what a row consists of
     kind: Any, name: str, batch_id: str, number: int, row: dict[str, str], fields: InputPlan, run: int = 1
-) -> dict[str, Any]:
+) -> RowPayload:
     """Return the row as TransformInput does, its cells without their names; raises RowNotMapped."""
     call_id = call_name(batch_id, number, run, 1)
     return {
@@ -95,25 +96,25 @@ def place_of(record: Record) -> str:
     return f"{record.number}:{record.line}:{record.start}:{record.end}"
 
 
-def row_at(app: App, plan: dict[str, Any], place: str) -> dict[str, str]:
+def row_at(s3: Any, plan: Plan, place: str) -> dict[str, str]:
     """Read a row again where it stands in the source.
 
     The row is empty when the source was replaced or deleted meanwhile: what the target gave is paid for, and is stored.
     """
     number, line, start, end = map(int, place.split(":"))
     try:
-        (record,) = read_chunk(app, plan, csv_rows.Chunk(0, (csv_rows.RowRange(number, 1, start, end, line),)))
+        (record,) = read_chunk(s3, plan, csv_rows.Chunk(0, (csv_rows.RowRange(number, 1, start, end, line),)))
     except SourceChanged:
         return {}
-    return csv_rows.row_of(plan["columns"], record.cells)
+    return csv_rows.row_of(plan.columns, record.cells)
 
 
-def target_input_again(app: App, event: Mapping[str, Any], row: dict[str, str]) -> dict[str, Any]:
+def target_input_again(plans: Plans, event: RowEvent, row: dict[str, str]) -> dict[str, Any]:
     """Return what the target is given for a row, as TransformInput made it: an output has taken its place."""
-    plan = app.plans.load(event["batch_id"], event["plan"])
-    fields = input_fields(app.plans, event["batch_id"], event["plan"])
+    plan = plans.load(event["batch_id"], event["plan"])
+    fields = input_fields(plans, event["batch_id"], event["plan"])
     number = row_number(event["row_id"]) or 0
-    item = travelling(plan["kind"], plan["target_name"], event["batch_id"], number, row, fields, int(event["run"]))
+    item = travelling(plan.kind, plan.target_name, event["batch_id"], number, row, fields, int(event["run"]))
     given: dict[str, Any] = item["target_input"]
     return given
 
@@ -122,10 +123,10 @@ def target_input_again(app: App, event: Mapping[str, Any], row: dict[str, str]) 
 def input_fields(plans: Plans, batch_id: str, digest: str) -> InputPlan:
     """The mapping of a plan, compiled once for all rows of a batch."""
     plan = plans.load(batch_id, digest)
-    return compile_input_mapping(plan["input_mapping"], plan["columns"])
+    return compile_input_mapping(plan.input_mapping, plan.columns)
 
 
-def read_chunk(app: App, plan: dict[str, Any], chunk: csv_rows.Chunk) -> Any:
+def read_chunk(s3: Any, plan: Plan, chunk: csv_rows.Chunk) -> Iterator[Record]:
     """Yield the records of a chunk from the source of a plan; raises SourceChanged."""
-    found, fmt = objects.SourceObject.of(plan["source"]), csv_rows.SourceFormat.of(plan["source"])
-    return csv_rows.read_chunk(lambda start, end: objects.read(app.s3, found, start, end), fmt, chunk)
+    found, fmt = objects.SourceObject.of(plan.source), csv_rows.SourceFormat.of(plan.source)
+    return csv_rows.read_chunk(lambda start, end: objects.read(s3, found, start, end), fmt, chunk)

@@ -14,9 +14,8 @@ from service.models import RowStatus, elapsed_ms, now_iso
 from service.steps.failure import TASK_TIMEOUT, Failure, describe_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from service.app import App
+    from service.events import Call
+    from service.plan import Plan
 
 _FORBIDDEN = ("AccessDeniedException", "AccessDenied")
 # Seconds, doubled from the one to the other, until an agent at work is looked at again: an hour at the end, since each
@@ -40,9 +39,7 @@ class Running:
     wait_seconds: int
 
 
-def find_out(
-    app: App, plan: Mapping[str, Any], call: Mapping[str, Any], failure: Failure
-) -> Finished | Running | Failure:
+def find_out(stepfunctions: Any, plan: Plan, call: Call, failure: Failure) -> Finished | Running | Failure:
     """Look up how the attempt's execution ended; the failure stays as it was where there is no such execution.
 
     Every failure of an agent is looked up: its cause holds the execution's input beside the error, and Step Functions
@@ -51,9 +48,9 @@ def find_out(
     """
     if failure.never_called or failure.throttled:
         return failure
-    arn = execution_arn(plan["target_arn"], call["name"])
+    arn = execution_arn(plan.target_arn, call["name"])
     try:
-        execution = app.stepfunctions.describe_execution(executionArn=arn)
+        execution = stepfunctions.describe_execution(executionArn=arn)
     except ClientError as error:
         # Without the permission, what Step Functions said is all there is.
         if error.response["Error"]["Code"] not in ("ExecutionDoesNotExist", *_FORBIDDEN):
@@ -61,10 +58,10 @@ def find_out(
         return failure
     status, timed_out = execution["status"], failure.caught == TASK_TIMEOUT
     if status == "RUNNING":
-        left = plan["timeout_seconds"] - (datetime.now(UTC) - execution["startDate"]).total_seconds()
+        left = plan.timeout_seconds - (datetime.now(UTC) - execution["startDate"]).total_seconds()
         if timed_out or left <= 0:
-            _stop(app, arn, plan["timeout_seconds"])
-            return failure if timed_out else _late(plan["timeout_seconds"])
+            _stop(stepfunctions, arn, plan.timeout_seconds)
+            return failure if timed_out else _late(plan.timeout_seconds)
         before = int(call.get("wait_seconds") or 0)
         return Running(min(_LONGEST_WAIT, max(_FIRST_WAIT, 2 * before), math.ceil(left)))
     if status == "ABORTED" and timed_out:
@@ -90,9 +87,9 @@ def execution_arn(machine_arn: str, name: str) -> str:
     return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
 
 
-def _stop(app: App, arn: str, seconds: int) -> None:
+def _stop(stepfunctions: Any, arn: str, seconds: int) -> None:
     try:
-        app.stepfunctions.stop_execution(executionArn=arn, error=TASK_TIMEOUT, cause=f"it took longer than {seconds} s")
+        stepfunctions.stop_execution(executionArn=arn, error=TASK_TIMEOUT, cause=f"it took longer than {seconds} s")
     except ClientError as error:
         # Without the permission it goes on and costs what it costs; the row's fate does not depend on it.
         if error.response["Error"]["Code"] not in ("ExecutionDoesNotExist", *_FORBIDDEN):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from service.app import App
     from service.export.summary import Tally
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 __all__ = [
     "BatchExpired",
@@ -74,7 +74,7 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     record = app.records.find(identifier)
     if record is not None:
         check_ready(record, own=own)
-    csv = {**((record.csv or {}) if record else {}), **_present(event.get("csv"))}
+    csv = {**(record.csv if record else {}), **_present(event.get("csv"))}
     bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
     if own and record is not None:
         arn = _execution_of(record, event)
@@ -88,21 +88,21 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     return _close(app, identifier, record, export, f"s3://{bucket}/{key}", own=own)
 
 
-def _execution_of(record: BatchItem, event: Mapping[str, Any]) -> str:
+def _execution_of(record: BatchRecord, event: Mapping[str, Any]) -> str:
     """The execution of the run that the machine's state is of; an event without a run is of the first one."""
     number = int(event["batch"].get("run") or 1)
-    runs = {int(run["run"]): run.get("execution_arn") for run in record.runs or []}
+    runs = {int(run["run"]): run.get("execution_arn") for run in record.runs}
     return str(runs.get(number) or record.execution_arn)
 
 
-def _check_same(record: BatchItem, execution_arn: str) -> None:
+def _check_same(record: BatchRecord, execution_arn: str) -> None:
     """Refuses to make the CSV of a run after which the batch was run again."""
     if record.execution_arn != execution_arn:
         message = f"batch {record.batch_id} was run again meanwhile: that run makes its CSV when it ends"
         raise BatchRefused([Problem("", message)])
 
 
-def _check_before_it_appears(app: App, record: BatchItem | None, tally: Tally, *, own: bool) -> None:
+def _check_before_it_appears(app: App, record: BatchRecord | None, tally: Tally, *, own: bool) -> None:
     """Refuses a CSV that would take the place of a better one: of a batch that changed, or of results that are gone.
 
     Raises BatchRefused and ResultsGone; the upload is aborted then, and what was there before stays.
@@ -126,13 +126,13 @@ def _check_before_it_appears(app: App, record: BatchItem | None, tally: Tally, *
         )
 
 
-def _had_results(app: App, record: BatchItem, *, own: bool) -> int:
+def _had_results(app: App, record: BatchRecord, *, own: bool) -> int:
     """How many rows had a result, at least; 0 of a batch that has no CSV which a lesser one could replace."""
     if record.csv_location is None:
         return 0
-    run = int(record.run or 1)
+    run = record.run
     if own and run > 1:  # the record's counts are of the run before
-        return with_result(record.kept_counts or {}) + with_result(app.records.chunk_counts(record.batch_id, run))
+        return with_result(record.kept_counts) + with_result(app.records.chunk_counts(record.batch_id, run))
     return with_result(record.counts or {})
 
 
@@ -146,7 +146,7 @@ def abandon(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     identifier: str = event["batch"]["batch_id"]
     record, continuation = app.records.get(identifier), _continuation(event)
     if continuation is not None:
-        csv = {**(record.csv or {}), **_present(event.get("csv"))}
+        csv = {**record.csv, **_present(event.get("csv"))}
         bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
         Export(app, identifier, record, bucket, key, csv, continuation).abort()
     return {"batch_id": identifier, "aborted": continuation is not None}
@@ -179,7 +179,7 @@ def _map_failure(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _location(
-    app: App, event: Mapping[str, Any], record: BatchItem | None, identifier: str, form: str
+    app: App, event: Mapping[str, Any], record: BatchRecord | None, identifier: str, form: str
 ) -> tuple[str, str]:
     bucket, key = event.get("output_bucket"), event.get("output_key")
     if record is not None:
@@ -196,7 +196,7 @@ def _location(
 
 
 def _close(  # noqa: PLR0913 - what a result is made of
-    app: App, identifier: str, record: BatchItem | None, export: Export, location: str, *, own: bool
+    app: App, identifier: str, record: BatchRecord | None, export: Export, location: str, *, own: bool
 ) -> dict[str, Any]:
     """The result, also written to the record; when the batch ended is said once, by whoever closed it first.
 
@@ -219,7 +219,7 @@ def _close(  # noqa: PLR0913 - what a result is made of
         if own:
             app.records.update_open(identifier, record.execution_arn, **values)
         else:
-            app.records.update_ended(identifier, int(record.run or 1), record.plan_hash, **values)
+            app.records.update_ended(identifier, record.run, record.plan_hash, **values)
     return {
         "status": values["status"],
         "batch_id": identifier,
@@ -260,14 +260,14 @@ def _named(given: Mapping[str, Any], execution_name: str) -> str:
     return batch_id(tool, execution_name) if tool else ""
 
 
-def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) -> bool:
+def close_record(app: App, record: BatchRecord, ended_as: str, cause: str | None) -> bool:
     """Closes an open record by how its execution ended, with the counts of its finished chunks.
 
     False when it was closed meanwhile.
     """
-    counts = app.records.chunk_counts(record.batch_id, int(record.run or 1))
-    counts.update(record.kept_counts or {})
-    total = int(record.row_count or 0)
+    counts = app.records.chunk_counts(record.batch_id, record.run)
+    counts.update(record.kept_counts)
+    total = record.rows
     if total:
         counts["NOT_RUN"] += max(0, total - sum(counts.values()))
     final = outcome(counts) if total else BatchStatus.FAILED
@@ -292,22 +292,18 @@ def close_record(app: App, record: BatchItem, ended_as: str, cause: str | None) 
     return closed or app.records.get(record.batch_id).ended_at == ended_at
 
 
-def stop(app: App, identifier: str) -> BatchItem:
-    """Sets the stop flag: no further row is begun. Raises BatchRefused when there are none to stop, or NotFound."""
-    from service.store.tables import BatchItem  # noqa: PLC0415 - a condition is built of the model's attributes
-
-    runs_rows = BatchItem.status.is_in(*[status.value for status in OPEN if status != BatchStatus.AGGREGATING])
-    if not app.records.update(identifier, runs_rows, stop=True, stop_reason="by hand"):
+def stop(app: App, identifier: str) -> BatchRecord:
+    """Set the stop flag: no further row is begun. Raises BatchRefused when there are none to stop, or NotFound."""
+    if not app.records.stop(identifier, "by hand"):
         record = app.records.get(identifier)
         if record.status == BatchStatus.AGGREGATING:
             message = f"every row of batch {identifier} has run, and its CSV is being made: nothing to stop"
             raise BatchRefused([Problem("", message)])
         raise BatchRefused([Problem("", f"batch {identifier} has ended already ({record.status}): nothing to stop")])
-    app.records.update(identifier, BatchItem.status == BatchStatus.RUNNING.value, status=BatchStatus.STOPPING.value)
     return app.records.get(identifier)
 
 
-def refreshed(app: App, record: BatchItem) -> BatchItem:
+def refreshed(app: App, record: BatchRecord) -> BatchRecord:
     """The record, closed first if it says open but its execution has ended."""
     if record.status not in OPEN:
         return record

@@ -13,7 +13,9 @@ from service.errors import OutputRefused
 from service.models import RowStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from service.plan import RetryPolicy
 
 # Names of errors, from the Step Functions guide "Handling errors in workflows"; the Lambda runtime's own time-out
 # is Sandbox.Timedout, or Lambda.Unknown ("Handle Lambda service exceptions": time-outs and lack of memory).
@@ -179,7 +181,7 @@ def json_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def may_retry(failure: Failure, retry_on: list[str] | None) -> bool:
+def may_retry(failure: Failure, retry_on: Sequence[str] | None) -> bool:
     """Tell whether a policy calls again: after any failure, or with `retry_on` those it names, as a Retry would.
 
     An output that is too large would be as large again, and a call that AWS refuses is no call of the target.
@@ -193,9 +195,9 @@ def may_retry(failure: Failure, retry_on: list[str] | None) -> bool:
     return failure.kind in retry_on or failure.caught in retry_on
 
 
-def wait_seconds(policy: Mapping[str, Any], attempt: int) -> int:
+def wait_seconds(policy: RetryPolicy, attempt: int) -> int:
     """Seconds before the next call: exponential with full jitter, at least 1 (a Wait takes whole seconds)."""
-    ceiling = min(policy["max_seconds"], policy["initial_seconds"] * policy["backoff_rate"] ** (attempt - 1))
+    ceiling = min(policy.max_seconds, policy.initial_seconds * policy.backoff_rate ** (attempt - 1))
     return max(1, round(random.uniform(0, ceiling)))  # noqa: S311 - spreads load, keeps no secret
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from service.batch import rerun
 from service.errors import BatchProcessorError, BatchRefused
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
+from service.plan import Plan
+from service.record import BatchRecord
 from service.request.checks import Checked, check, claim_output, output_mapping
 from service.request.chunking import Layout, run_by
 from service.request.parse import BatchInput, read_input
 from service.secrets_mask import masked
 from service.source.manifest import told, write_chunks, write_manifest
 from service.source.row_lookup import READ_BY, SourceRows
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +56,9 @@ def _said(refused: BatchProcessorError) -> str:
     return refused.detailed if isinstance(refused, BatchRefused) else str(refused)
 
 
-def _record(parsed: BatchInput, event: dict[str, Any]) -> BatchItem:
+def _record(parsed: BatchInput, event: dict[str, Any]) -> BatchRecord:
     started_at = event.get("started_at") or now_iso()
-    return BatchItem(
+    return BatchRecord(
         batch_id(parsed.target.name, event["execution_name"]),
         prepared_at=now_iso(),
         started_at=started_at,
@@ -71,41 +72,41 @@ def _record(parsed: BatchInput, event: dict[str, Any]) -> BatchItem:
     )
 
 
-def _plan(parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, Any]:
+def _plan(parsed: BatchInput, record: BatchRecord, checked: Checked) -> Plan:
     """The plan; a repeated preparation of the same batch has the same."""
     config, target, opened = parsed.execution_config, checked.target, checked.opened
     prepared = parse_iso(record.prepared_at).timestamp()
-    return {
-        "kind": target.kind,
-        "target_name": target.name,
-        "target_arn": target.arn,
-        "target_version": target.version,
-        "input_mapping": parsed.input_mapping,
-        "input_schema": checked.input_schema,
-        "output_mapping": output_mapping(parsed, target)[0],
-        "conditions": target.conditions,
-        "output_columns": checked.output.columns,
-        "columns": opened.columns,
-        "source": {**asdict(opened.found), **asdict(opened.fmt)},
+    return Plan(
+        kind=target.kind,
+        target_name=target.name,
+        target_arn=target.arn,
+        target_version=target.version,
+        input_mapping=parsed.input_mapping,
+        input_schema=checked.input_schema,
+        output_mapping=output_mapping(parsed, target)[0],
+        conditions=target.conditions,
+        output_columns=checked.output.columns,
+        columns=opened.columns,
+        source={**asdict(opened.found), **asdict(opened.fmt)},
         **run_by(config, checked.layout),
-        "price_per_row_usd": target.price_per_row_usd,
-        "profile": {
+        price_per_row_usd=target.price_per_row_usd,
+        profile={
             "row_bytes": opened.found.size / max(1, checked.layout.row_count),
             "concurrency": config.max_concurrency,
             "kept_days": 0 if config.ttl_days is None else LONGEST_RUN / _DAY + config.ttl_days,
         },
-        "ttl": None if config.ttl_days is None else int(prepared + LONGEST_RUN + config.ttl_days * _DAY),
-    }
+        ttl=None if config.ttl_days is None else int(prepared + LONGEST_RUN + config.ttl_days * _DAY),
+    )
 
 
-def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) -> dict[str, Any]:
+def _write(app: App, parsed: BatchInput, record: BatchRecord, checked: Checked) -> dict[str, Any]:
     """Plan, manifest and list of chunks first; the record that names them last."""
     plan, layout, identifier = _plan(parsed, record, checked), checked.layout, record.batch_id
     if parsed.output_key:  # without one the key is the batch's own
-        claim_output(app, *checked.location, identifier, plan["ttl"])
-    digest = app.plans.save(identifier, plan)
-    chunks_key = write_chunks(app, identifier, checked.chunks)
-    manifest_key = write_manifest(app, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))
+        claim_output(app, *checked.location, identifier, plan.ttl)
+    digest, bucket = app.plans.save(identifier, plan), app.settings.data_bucket
+    chunks_key = write_chunks(app.s3, bucket, identifier, checked.chunks)
+    manifest_key = write_manifest(app.s3, bucket, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))
     counted = {"row_count": layout.row_count, "rows_to_run": layout.rows_to_run}
     values = {"chunks_key": chunks_key, "manifest_key": manifest_key, **counted, "plan_hash": digest}
     values["runs"] = [{**record.runs[0], "manifest_key": manifest_key}]
@@ -113,40 +114,40 @@ def _write(app: App, parsed: BatchInput, record: BatchItem, checked: Checked) ->
     return told(identifier, 1, digest, manifest_key, outer=layout.outer, **counted)
 
 
-def _to_run(app: App, plan: dict[str, Any], parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
+def _to_run(app: App, plan: Plan, parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
     """The chunks of the rows that this run is to run: the first ones, or a sample spread over all."""
     rows, total = checked.layout.rows_to_run, checked.layout.row_count
     if parsed.execution_config.sample is None or rows == total:
         return [chunk for chunk in checked.chunks if chunk.first_row <= rows]
-    found = SourceRows(app, plan["source"], chunks_key)
+    found = SourceRows(app.s3, app.settings.data_bucket, plan.source, chunks_key)
     records = (found.record(1 + (2 * position + 1) * total // (2 * rows)) for position in range(rows))
     config = parsed.execution_config.model_copy(update={"sample": None})
-    return Layout(config, checked.target, checked.layout.fields).chunks(records, plan["columns"])
+    return Layout(config, checked.target, checked.layout.fields).chunks(records, plan.columns)
 
 
 def _update_record(  # noqa: PLR0913 - what the record is told of
     app: App,
     parsed: BatchInput,
-    record: BatchItem,
+    record: BatchRecord,
     checked: Checked,
     values: dict[str, Any],
-    plan: dict[str, Any],
+    plan: Plan,
 ) -> None:
-    src, columns, identifier = plan["source"], checked.output.columns, record.batch_id
+    src, columns, identifier = plan.source, checked.output.columns, record.batch_id
     app.records.update_open(  # an execution that was aborted meanwhile has closed it
         identifier,
         record.execution_arn,
         status=BatchStatus.RUNNING.value,
         target={
-            "name": plan["target_name"],
-            "kind": plan["kind"],
-            "arn": plan["target_arn"],
-            "version": plan["target_version"],
+            "name": plan.target_name,
+            "kind": plan.kind,
+            "arn": plan.target_arn,
+            "version": plan.target_version,
         },
         source={
             "uri": parsed.csv_s3_uri,
             **{name: src[name] for name in READ_BY},
-            "columns": plan["columns"],
+            "columns": plan.columns,
             **({} if checked.opened.note is None else {"note": checked.opened.note}),
         },
         output_columns=None if columns is None else list(columns),
@@ -154,12 +155,11 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
         | {"include_original": checked.output.include_original, "add_metadata": checked.output.add_metadata},
         output_bucket=checked.location[0],
         output_key=checked.location[1],
-        expires_at=plan["ttl"],
+        expires_at=plan.ttl,
         **values,
     )
     # It may have been stopped by hand meanwhile: that stays.
     if values["rows_to_run"] < values["row_count"]:
         reason = "limit" if parsed.execution_config.sample is None else "sample"
-        mine = BatchItem.execution_arn == record.execution_arn
-        app.records.update(identifier, mine & BatchItem.stop_reason.does_not_exist(), stop_reason=reason)
+        app.records.give_reason(identifier, record.execution_arn, reason)
     app.records.keep_stopped(identifier, record.execution_arn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.batch.stopping import count_failures
 from service.mapping.conversions import RowNotMapped
@@ -25,10 +25,10 @@ from service.source.row_payload import (
 from service.store.results import to_item
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from service.app import App
+    from service.events import ChunkAnswer, ChunkEvent, RowPayload, RunEvent
     from service.mapping.input_mapping import InputPlan
+    from service.plan import Plan
     from service.source.csv_rows import Record
     from service.store.plans import Plans
 
@@ -38,45 +38,51 @@ STORED_BYTES = 350_000  # of the 400 KB of an item
 @lru_cache(maxsize=32)
 def _input_plan(plans: Plans, batch_id: str, digest: str) -> InputPlan:
     """The same with the target's input_schema; plans from before there were schemas have none."""
-    schema = compile_input_schema(plans.load(batch_id, digest).get("input_schema"))
+    schema = compile_input_schema(plans.load(batch_id, digest).input_schema)
     return replace(input_fields(plans, batch_id, digest), schema=schema)
 
 
-def transform_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+def transform_chunk(app: App, event: ChunkEvent) -> ChunkAnswer:
     """The chunk's rows, each with what the target is given; those that cannot be mapped are stored here.
 
     `event`: batch_id, run, plan (its hash) and chunk (a line of the manifest). Raises SourceChanged.
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     chunk = csv_rows.Chunk.from_json(event["chunk"])
-    answer = {
-        **{name: event[name] for name in ("batch_id", "run", "plan")},
-        **{name: plan[name] for name in ("kind", "target_arn", "timeout_seconds", "inner")},
+    answer: ChunkAnswer = {
+        "batch_id": event["batch_id"],
+        "run": event["run"],
+        "plan": event["plan"],
+        "kind": plan.kind,
+        "target_arn": plan.target_arn,
+        "timeout_seconds": plan.timeout_seconds,
+        "inner": plan.inner,
         "attempts": chunk.attempts,
         "chunk": {"number": chunk.number, "first_row": chunk.first_row, "rows": chunk.rows},
+        "rows": [],
+        "stored": {},
     }
     if app.plans.stopped(event["batch_id"]):
-        return {**answer, "rows": [], "stored": {RowStatus.NOT_RUN.value: chunk.rows}}
-    rows, stored = _map_rows(app, answer, plan, chunk)
-    return {**answer, "rows": rows, "stored": stored}
+        answer["stored"] = {RowStatus.NOT_RUN.value: chunk.rows}
+    else:
+        answer["rows"], answer["stored"] = _map_rows(app, answer, plan, chunk)
+    return answer
 
 
 def _map_rows(
-    app: App, event: Mapping[str, Any], plan: dict[str, Any], chunk: csv_rows.Chunk
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    app: App, event: ChunkAnswer, plan: Plan, chunk: csv_rows.Chunk
+) -> tuple[list[RowPayload], dict[str, int]]:
     """The rows that travel, and counts of those that are stored; `event` is the chunk's answer without them."""
-    columns = plan["columns"]
+    columns = plan.columns
     fields = _input_plan(app.plans, event["batch_id"], event["plan"])
-    rows: list[dict[str, Any]] = []
+    rows: list[RowPayload] = []
     stored: dict[str, int] = {}
     new, room = 0, room_beside_the_output(event)
-    for record in read_chunk(app, plan, chunk):
+    for record in read_chunk(app.s3, plan, chunk):
         row: dict[str, str] = {}
         try:
             row = csv_rows.row_of(columns, record.cells)
-            item = travelling(
-                plan["kind"], plan["target_name"], event["batch_id"], record.number, row, fields, event["run"]
-            )
+            item = travelling(plan.kind, plan.target_name, event["batch_id"], record.number, row, fields, event["run"])
             size = wire_bytes(item)
             if size > ROW_BYTES:
                 message = (
@@ -94,13 +100,11 @@ def _map_rows(
             status, written = app.store.put_item(to_item(invalid))
             stored[status] = stored.get(status, 0) + 1
             new += written
-    count_failures(app, plan, event, new)
+    count_failures(app.plans, plan, event, new)
     return rows, stored
 
 
-def _invalid(
-    event: Mapping[str, Any], plan: dict[str, Any], record: Record, row: dict[str, str], message: str
-) -> Result:
+def _invalid(event: RunEvent, plan: Plan, record: Record, row: dict[str, str], message: str) -> Result:
     kept, cut = _fitting(row)
     where = f"line {record.line} of the source: {message}"
     return Result(
@@ -110,7 +114,7 @@ def _invalid(
         kept,
         timestamp=now_iso(),
         run=event["run"],
-        ttl=plan["ttl"],
+        ttl=plan.ttl,
         error=error_of("InvalidInput", where + ("; long cells are cut in what is stored" if cut else "")),
     )
 

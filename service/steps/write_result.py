@@ -6,7 +6,7 @@ import gzip
 import json
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from service.app import App
+    from service.events import (
+        AnsweredRow,
+        Call,
+        ChunkPlace,
+        Decision,
+        FailedRow,
+        FinishedChunk,
+        LostChunk,
+        RefusedRow,
+        RowEvent,
+        RunEvent,
+    )
     from service.extraction.fields import Extraction, OutputPlan
+    from service.plan import Plan
     from service.store.plans import Plans
 
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
@@ -55,10 +68,10 @@ _LEVEL = 6  # of compression: 9 takes a quarter longer for 0.2 % of an output of
 def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
     """The output mapping of a plan, compiled once while the function is warm."""
     plan = plans.load(batch_id, digest)
-    return compile_output_mapping(plan["output_mapping"], target=plan["target_name"], kind=plan["kind"])
+    return compile_output_mapping(plan.output_mapping, target=plan.target_name, kind=plan.kind)
 
 
-def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
+def write_output(app: App, event: AnsweredRow) -> dict[str, str]:
     """Extracts the fields of an output and stores the result: SUCCESS, or FAILED or EXTRACTION_FAILED with why.
 
     `event`: batch_id, run, plan, row_id, row (its cells or its place), attempt, output, started_at and stopped_at
@@ -75,25 +88,25 @@ def write_output(app: App, event: Mapping[str, Any]) -> dict[str, str]:
         result.method = extraction.method
     else:
         result.error = error_of(extraction.error_type, extraction.message)
-    if plan["keep_output"]:
+    if plan.keep_output:
         _keep_output(app, result, event["output"])
     return _store(app, result, plan, event)
 
 
-def _is_called_again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], extraction: Extraction) -> bool:
+def _is_called_again(app: App, plan: Plan, event: AnsweredRow, extraction: Extraction) -> bool:
     """Tell whether the policy, the batch and the wait that the target asks for leave room for another call."""
-    policy = plan["retry_policy"]
-    attempt = int(event.get("attempt") or policy["max_attempts"])  # a definition of before does not say
+    policy = plan.retry_policy
+    attempt = int(event.get("attempt") or policy.max_attempts)  # a definition of before does not say
     failure = Failure(extraction.error_type, extraction.message, extraction.status, OutputRefused.__name__)
     return (
-        attempt < policy["max_attempts"]
-        and may_retry(failure, policy["retry_on"])
+        attempt < policy.max_attempts
+        and may_retry(failure, policy.retry_on)
         and (extraction.retry_after_seconds or 0) <= LONGEST_STATED_WAIT
         and not app.plans.stopped(event["batch_id"])
     )
 
 
-def _result(app: App, event: Mapping[str, Any], plan: dict[str, Any], status: RowStatus) -> Result:
+def _result(app: App, event: RowEvent, plan: Plan, status: RowStatus) -> Result:
     run = int(event["run"])
     return Result(
         event["batch_id"],
@@ -103,17 +116,17 @@ def _result(app: App, event: Mapping[str, Any], plan: dict[str, Any], status: Ro
         timestamp=now_iso(),
         attempts=int(event.get("attempts", run)),
         run=run,
-        ttl=plan["ttl"],
+        ttl=plan.ttl,
     )
 
 
-def _row(app: App, plan: dict[str, Any], travelled: Any) -> dict[str, str]:
+def _row(app: App, plan: Plan, travelled: Any) -> dict[str, str]:
     """Return the row of what travelled: its cells, or its place in the source, where it is read again."""
     if isinstance(travelled, list):
-        return dict(zip(plan["columns"], travelled, strict=True))
+        return dict(zip(plan.columns, travelled, strict=True))
     from service.source.row_payload import row_at  # noqa: PLC0415 - rows that are short do without
 
-    return row_at(app, plan, travelled)
+    return row_at(app.s3, plan, travelled)
 
 
 def _keep_output(app: App, result: Result, output: Any) -> None:
@@ -126,16 +139,14 @@ def _keep_output(app: App, result: Result, output: Any) -> None:
     result.output_s3_uri = f"s3://{app.settings.data_bucket}/{key}"
 
 
-def _store(
-    app: App, result: Result, plan: Mapping[str, Any] | None = None, event: Mapping[str, Any] | None = None
-) -> dict[str, str]:
+def _store(app: App, result: Result, plan: Plan | None = None, event: RunEvent | None = None) -> dict[str, str]:
     item = to_item(result)
     size = item_bytes(item)
     if size > ITEM_BYTES:
         item = _without_fields(result, size)
     status, new = app.store.put_item(item)
     if plan is not None and event is not None and new and result.status != RowStatus.SUCCESS:
-        count_failures(app, plan, event, 1, row_number(result.row_id) or 0)
+        count_failures(app.plans, plan, event, 1, row_number(result.row_id) or 0)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
 
 
@@ -153,7 +164,7 @@ def _without_fields(result: Result, size: int) -> dict[str, Any]:
     return item
 
 
-def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+def handle_failure(app: App, event: FailedRow) -> Decision:
     """Decide how long to wait for the next call, or store the failure.
 
     `event`: batch_id, run, plan, row_id, row, call (attempt, name, waits) and failure (Error, Cause).
@@ -166,14 +177,13 @@ def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, call = describe_failure(event["failure"]), event["call"]
-    if plan["kind"] == "agent":
-        met = find_out(app, plan, call, failure)
+    if plan.kind == "agent":
+        met = find_out(app.stepfunctions, plan, call, failure)
         if isinstance(met, Running):
             return _decision(call, "retry", met.wait_seconds)
         if isinstance(met, Finished):
-            found = {**event, **asdict(met), "attempt": call["attempt"]}
             try:
-                return _decision(call, "done", status=write_output(app, found)["status"])
+                return _decision(call, "done", status=write_output(app, _answered(event, met))["status"])
             except OutputRefused as error:
                 return _next_call(plan, event, stated_wait(error.retry_after_seconds))
         failure = met
@@ -181,7 +191,25 @@ def handle_failure(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     return again or _decision(call, "done", status=_store_failure(app, event, plan, failure))
 
 
-def handle_refusal(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+def _answered(event: FailedRow, met: Finished) -> AnsweredRow:
+    """Return the row of an agent that was met when it had finished."""
+    answered: AnsweredRow = {
+        "batch_id": event["batch_id"],
+        "run": event["run"],
+        "plan": event["plan"],
+        "row_id": event["row_id"],
+        "row": event["row"],
+        "attempt": event["call"]["attempt"],
+        "output": met.output,
+        "started_at": met.started_at,
+        "stopped_at": met.stopped_at,
+    }
+    if "attempts" in event:
+        answered["attempts"] = event["attempts"]
+    return answered
+
+
+def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
     """Make the target's input and the next call of a row whose output WriteResult refused.
 
     `event`: as of handle_failure, with refusal (Error, Cause) in the place of failure. Returns the row as it travels,
@@ -193,22 +221,22 @@ def handle_refusal(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
     if row:
         call = _next_call(plan, event, stated_wait(failure.retry_after_seconds))
-        given = target_input_again(app, event, row)
+        given = target_input_again(app.plans, event, row)
     else:
         why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
         call, given = _decision(event["call"], "done", status=_store_failure(app, event, plan, why)), None
     return {"row_id": event["row_id"], "row": event["row"], "target_input": given, "call": call}
 
 
-def _again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], failure: Failure) -> dict[str, Any] | None:
+def _again(app: App, plan: Plan, event: FailedRow, failure: Failure) -> Decision | None:
     """Return the decision to call again, None when there is to be no further call.
 
     Throttling is no call of the target: such waits use no attempt, but there are only so many.
     """
-    call, policy = event["call"], plan["retry_policy"]
+    call, policy = event["call"], plan.retry_policy
     waits = int(call.get("waits") or 0)
     throttled = failure.throttled and waits < THROTTLE_WAITS
-    if not throttled and (int(call["attempt"]) >= policy["max_attempts"] or not may_retry(failure, policy["retry_on"])):
+    if not throttled and (int(call["attempt"]) >= policy.max_attempts or not may_retry(failure, policy.retry_on)):
         return None
     if app.plans.stopped(event["batch_id"]):
         return None
@@ -217,16 +245,16 @@ def _again(app: App, plan: Mapping[str, Any], event: Mapping[str, Any], failure:
     return _next_call(plan, event)
 
 
-def _next_call(plan: Mapping[str, Any], event: Mapping[str, Any], at_least: int = 0) -> dict[str, Any]:
+def _next_call(plan: Plan, event: FailedRow | RefusedRow, at_least: int = 0) -> Decision:
     """Return the decision to make the next attempt, after the policy's wait or a longer one."""
     call = event["call"]
     attempt = int(call["attempt"])
     name = call_name(event["batch_id"], row_number(event["row_id"]) or 0, int(event["run"]), attempt + 1)
-    seconds = max(at_least, wait_seconds(plan["retry_policy"], attempt))
+    seconds = max(at_least, wait_seconds(plan.retry_policy, attempt))
     return _decision({**call, "attempt": attempt + 1, "name": name}, "retry", seconds)
 
 
-def _store_failure(app: App, event: Mapping[str, Any], plan: dict[str, Any], failure: Failure) -> str:
+def _store_failure(app: App, event: RowEvent, plan: Plan, failure: Failure) -> str:
     result = _result(app, event, plan, failure.status)
     message = failure.message
     if failure.caught == TOO_LARGE:
@@ -234,16 +262,22 @@ def _store_failure(app: App, event: Mapping[str, Any], plan: dict[str, Any], fai
     result.error = error_of(failure.kind, message)
     result.execution_time_ms = failure.took_ms
     if failure.caught == TASK_TIMEOUT and failure.took_ms is None:
-        result.execution_time_ms = plan["timeout_seconds"] * 1000
+        result.execution_time_ms = plan.timeout_seconds * 1000
     return _store(app, result, plan, event)["status"]
 
 
-def _decision(call: Mapping[str, Any], action: str, seconds: int = 0, status: str = "") -> dict[str, Any]:
-    told = {"attempt": int(call["attempt"]), "waits": int(call.get("waits") or 0), "name": call["name"]}
-    return {"action": action, **told, "wait_seconds": seconds, "status": status}
+def _decision(call: Call, action: str, seconds: int = 0, status: str = "") -> Decision:
+    return {
+        "action": action,
+        "attempt": int(call["attempt"]),
+        "waits": int(call.get("waits") or 0),
+        "name": call["name"],
+        "wait_seconds": seconds,
+        "status": status,
+    }
 
 
-def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+def finish_chunk(app: App, event: FinishedChunk) -> dict[str, Any]:
     """Write the record of a finished chunk.
 
     `event`: batch_id, run, plan, chunk (number, first_row, rows), stored (counts of rows that did not travel), row_ids
@@ -257,11 +291,11 @@ def finish_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
         for row_id, result in zip(event["row_ids"], event["results"], strict=True)
         if result["status"] == RowStatus.MISSING
     }
-    _save_chunk(app, plan, event, counts, lost)
+    _save_chunk(app.plans, plan, event, event["chunk"], counts, lost)
     return {"chunk": event["chunk"]["number"], "counts": dict(counts)}
 
 
-def lose_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
+def lose_chunk(app: App, event: LostChunk) -> dict[str, Any]:
     """Write the record of a chunk whose execution cannot go on, with why: its rows without a result are MISSING.
 
     `event`: batch_id, run, plan, chunk (a line of the manifest, or as of finish_chunk) and lost (Error, Cause).
@@ -272,31 +306,31 @@ def lose_chunk(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     why = describe_failure(event["lost"])
     error = error_of(why.kind, why.message)
     lost = {"*": (error["type"], error["message"])}
-    _save_chunk(app, plan, {**event, "chunk": chunk}, {RowStatus.MISSING.value: chunk["rows"]}, lost)
+    _save_chunk(app.plans, plan, event, chunk, {RowStatus.MISSING.value: chunk["rows"]}, lost)
     return {"chunk": chunk["number"]}
 
 
-def _save_chunk(
-    app: App,
-    plan: Mapping[str, Any],
-    event: Mapping[str, Any],
+def _save_chunk(  # noqa: PLR0913 - whose chunk it is, and what is known of it
+    plans: Plans,
+    plan: Plan,
+    event: RunEvent,
+    chunk: ChunkPlace,
     counts: Mapping[str, int],
     lost: Mapping[str, Sequence[str]],
 ) -> None:
-    chunk = event["chunk"]
-    new = app.plans.save_chunk(
+    new = plans.save_chunk(
         event["batch_id"],
         int(event["run"]),
         chunk["number"],
         first_row=chunk["first_row"],
         rows=chunk["rows"],
         counts=dict(counts),
-        ttl=plan["ttl"],
+        ttl=plan.ttl,
         lost=lost,
     )
     if new:
-        count_chunk(app, plan, event, counts)
-        count_failures(app, plan, event, counts.get(RowStatus.MISSING.value, 0), chunk["number"])
+        count_chunk(plans, plan, event, chunk["number"], counts)
+        count_failures(plans, plan, event, counts.get(RowStatus.MISSING.value, 0), chunk["number"])
 
 
 def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
 
 from service.errors import BatchProcessorError, NotFound
 from service.models import OPEN, BatchStatus
+from service.record import RECORD_FIELDS, BatchRecord, ChunkRecord
 from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
@@ -30,15 +30,13 @@ class BatchTaken(BatchProcessorError):
 class Records:
     """Reads and conditional updates of batch records."""
 
-    def create(self, record: BatchItem) -> BatchItem:
-        """Writes a new record; that of the same execution (a retried function) is opened again and returned.
+    def create(self, record: BatchRecord) -> BatchRecord:
+        """Write a new record; that of the same execution (a retried function) is opened again and returned.
 
         What was set in it meanwhile stays, a stop by hand above all. Raises BatchTaken when another execution wrote it.
         """
-        record.item = _RECORD
-        record.listing = LISTING
         try:
-            record.save(condition=BatchItem.item.does_not_exist())
+            _item(record).save(condition=BatchItem.item.does_not_exist())
         except PutError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
@@ -49,23 +47,28 @@ class Records:
             return self.get(record.batch_id)
         return record
 
-    def get(self, batch_id: str) -> BatchItem:
-        """The record; raises NotFound."""
+    def get(self, batch_id: str) -> BatchRecord:
+        """Return the record; raises NotFound."""
         try:
-            return BatchItem.get(batch_id, _RECORD, consistent_read=True)
+            return _record(BatchItem.get(batch_id, _RECORD, consistent_read=True))
         except DoesNotExist:
             raise NotFound(f"there is no batch {batch_id!r} here: `batches` lists those there are") from None
 
-    def find(self, batch_id: str) -> BatchItem | None:
-        """The record, or None of a batch without one (plain events only)."""
+    def find(self, batch_id: str) -> BatchRecord | None:
+        """Return the record, or None of a batch without one (plain events only)."""
         try:
             return self.get(batch_id)
         except NotFound:
             return None
 
-    def newest(self, limit: int | None = None) -> Iterator[BatchItem]:
-        """Records, the last prepared first."""
-        yield from BatchItem.listing_index.query(LISTING, scan_index_forward=False, limit=limit)
+    def newest(self, limit: int | None = None, after: tuple[str, str] | None = None) -> Iterator[BatchRecord]:
+        """Yield records, the last prepared first; with `after`, those that follow this prepared_at and batch_id."""
+        key = None
+        if after is not None:
+            values = {"listing": LISTING, "prepared_at": after[0], "batch_id": after[1], "item": _RECORD}
+            key = {name: {"S": value} for name, value in values.items()}
+        found = BatchItem.listing_index.query(LISTING, scan_index_forward=False, limit=limit, last_evaluated_key=key)
+        yield from map(_record, found)
 
     def update(self, batch_id: str, condition: Condition | None = None, **values: Any) -> bool:
         """Sets attributes of the record; False when the condition does not hold."""
@@ -98,6 +101,19 @@ class Records:
         over = BatchItem.status.is_in(*[status.value for status in BatchStatus if status not in OPEN])
         same = (BatchItem.run == in_run) & (BatchItem.plan_hash == of_plan)
         return self.update(batch_id, over & same, **values)
+
+    def stop(self, batch_id: str, reason: str) -> bool:
+        """Note that no further row is to be begun; False of a batch that has none to begin any more."""
+        runs_rows = BatchItem.status.is_in(*[status.value for status in OPEN if status != BatchStatus.AGGREGATING])
+        if not self.update(batch_id, runs_rows, stop=True, stop_reason=reason):
+            return False
+        self.update(batch_id, BatchItem.status == BatchStatus.RUNNING.value, status=BatchStatus.STOPPING.value)
+        return True
+
+    def give_reason(self, batch_id: str, execution_arn: str, reason: str) -> bool:
+        """Note why not every row is run, unless a reason is noted already."""
+        mine = BatchItem.execution_arn == execution_arn
+        return self.update(batch_id, mine & BatchItem.stop_reason.does_not_exist(), stop_reason=reason)
 
     def keep_stopped(self, batch_id: str, execution_arn: str) -> bool:
         """Say STOPPING of a run that was stopped while it was prepared, unless it has ended; whether it was so."""
@@ -143,19 +159,38 @@ class Records:
                 return str(there.holder)
         return str(there.holder) if there is not None else None
 
-    def chunks(self, batch_id: str, run: int | None = None) -> Iterator[BatchItem]:
-        """Records of finished chunks, of one run or of all."""
+    def chunks(self, batch_id: str, run: int | None = None) -> Iterator[ChunkRecord]:
+        """Yield the records of finished chunks, of one run or of all."""
         prefix = "chunk#" if run is None else f"chunk#{run:04d}#"
-        yield from BatchItem.query(batch_id, BatchItem.item.startswith(prefix), consistent_read=True)
+        yield from map(_chunk, BatchItem.query(batch_id, BatchItem.item.startswith(prefix), consistent_read=True))
 
     def chunk_counts(self, batch_id: str, run: int) -> Counter[str]:
-        """Sum of the counts of a run's finished chunks."""
+        """Return the sum of the counts of a run's finished chunks."""
         total: Counter[str] = Counter()
         for chunk in self.chunks(batch_id, run):
-            total.update(chunk.counts or {})
+            total.update(chunk.counts)
         return total
 
 
-def document(value: Any) -> Any:
-    """A JSON attribute as plain Python values."""
-    return json.loads(json.dumps(value))
+def _item(record: BatchRecord) -> BatchItem:
+    """Return the item of a new record; what says nothing is left out."""
+    bare = BatchRecord(record.batch_id)
+    values = {name: getattr(record, name) for name in RECORD_FIELDS}
+    said = {
+        name: value for name, value in values.items() if name in ("batch_id", "run") or value != getattr(bare, name)
+    }
+    return BatchItem(item=_RECORD, listing=LISTING, **said)
+
+
+def _record(item: BatchItem) -> BatchRecord:
+    values = {name: getattr(item, name) for name in RECORD_FIELDS}
+    if item.error is not None:
+        values["error"] = dict(item.error.attribute_values)
+    values["slowest"] = [(name, took) for name, took in item.slowest or ()]
+    return BatchRecord(**{name: value for name, value in values.items() if value is not None})
+
+
+def _chunk(item: BatchItem) -> ChunkRecord:
+    _, run, number = item.item.split("#")
+    lost, counts = item.lost or {}, item.counts or {}
+    return ChunkRecord(int(run), int(number), int(item.first_row), int(item.rows), counts, lost, item.ended_at)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
 from service.models import BatchStatus, now_iso
+from service.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +32,9 @@ class Plans:
         self._table = table
         self.load = lru_cache(maxsize=32)(self._load)
 
-    def save(self, batch_id: str, plan: dict[str, Any]) -> str:
-        """Stores the plan and returns its hash; the same plan has the same hash. BatchRefused when it is too large."""
-        document = json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()
+    def save(self, batch_id: str, plan: Plan) -> str:
+        """Store the plan and return its hash; the same plan has the same hash. BatchRefused when it is too large."""
+        document = json.dumps(plan.to_json(), sort_keys=True, separators=(",", ":")).encode()
         digest = hashlib.sha256(document).hexdigest()[:16]
         packed = zlib.compress(document)
         if len(packed) > _ITEM_LIMIT:
@@ -45,7 +46,7 @@ class Plans:
         )
         return digest
 
-    def _load(self, batch_id: str, digest: str) -> dict[str, Any]:
+    def _load(self, batch_id: str, digest: str) -> Plan:
         answer = self._dynamodb.get_item(
             TableName=self._table,
             Key={"batch_id": {"S": batch_id}, "item": {"S": f"plan#{digest}"}},
@@ -53,16 +54,14 @@ class Plans:
         )
         if "Item" not in answer:
             raise PlanMissing(f"no plan {digest} of batch {batch_id} in table {self._table}")
-        plan: dict[str, Any] = json.loads(zlib.decompress(answer["Item"]["plan"]["B"]))
-        return plan
+        return Plan.of(json.loads(zlib.decompress(answer["Item"]["plan"]["B"])))
 
-    def find(self, batch_id: str, digest: str | None) -> dict[str, Any] | None:
-        """The plan; None of a batch that never had one, or whose plan is not stored any more."""
+    def find(self, batch_id: str, digest: str | None) -> Plan | None:
+        """Return the plan; None of a batch that never had one, or whose plan is not stored any more."""
         try:
-            found: dict[str, Any] | None = self.load(batch_id, digest) if digest else None
+            return self.load(batch_id, digest) if digest else None
         except PlanMissing:
             return None
-        return found
 
     def stopped(self, batch_id: str) -> bool:
         """Whether no further row of the batch is to be run."""

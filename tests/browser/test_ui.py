@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batches"
 OVERFLOW = """
@@ -117,7 +117,7 @@ def view(app: App, chromium: Chrome) -> Iterator[View]:
         served.task_dispatcher.shutdown()
 
 
-def put(app: App, record: BatchItem, number: int, status: str, run: int = 1) -> None:
+def put(app: App, record: BatchRecord, number: int, status: str, run: int = 1) -> None:
     texts = list(HOSTILE.values())
     error = None if status == "SUCCESS" else {"type": texts[-number][:90], "message": texts[number]}
     row = {texts[number]: texts[-number]}
@@ -125,18 +125,18 @@ def put(app: App, record: BatchItem, number: int, status: str, run: int = 1) -> 
     app.store.put(Result(record.batch_id, row_id(number), status, row, dict(row), error=error, run=run, ttl=ttl))
 
 
-def begun(app: App, rows: int) -> BatchItem:
+def begun(app: App, rows: int) -> BatchRecord:
     batch = prepared(app, "text\n" + "text\n" * rows)
     app.stepfunctions.start_execution(stateMachineArn=MACHINE, name="run-1")
     return app.records.get(batch["batch_id"])
 
 
-def close(app: App, record: BatchItem) -> None:
+def close(app: App, record: BatchRecord) -> None:
     run = len(app.records.get(record.batch_id).runs or [1])
     aggregate_results.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
 
 
-def count(app: App, record: BatchItem, **counts: int) -> None:
+def count(app: App, record: BatchRecord, **counts: int) -> None:
     """Notes a chunk that has finished."""
     ttl = int(record.expires_at)
     app.plans.save_chunk(record.batch_id, 1, 0, first_row=1, rows=sum(counts.values()), counts=counts, ttl=ttl)

@@ -8,11 +8,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from made import plan
+
 from service.console import remap
 from service.extraction.compiler import compile_output_mapping
 from service.models import Result, RowStatus, row_id
+from service.record import BatchRecord
 from service.store.results import to_item
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,10 +59,10 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
 
 def remap_of(app: App, mapping: Any) -> remap.Remap:
     """A batch that has ended, and a remap of it."""
-    digest = app.plans.save(BATCH, {"output_mapping": {}})
-    record = BatchItem(BATCH, prepared_at=MOMENT, status="PARTIAL", run=1, plan_hash=digest, execution_arn="arn:1")
+    digest = app.plans.save(BATCH, plan(output_mapping={}))
+    record = BatchRecord(BATCH, prepared_at=MOMENT, status="PARTIAL", run=1, plan_hash=digest, execution_arn="arn:1")
     compiled = compile_output_mapping(mapping, target="echo", kind="tool")
-    return remap.Remap(app.records.create(record), compiled, {"output_mapping": mapping}, {})
+    return remap.Remap(app.records.create(record), compiled, plan(output_mapping=mapping), {})
 
 
 def kept(output: Any) -> bytes:

@@ -16,10 +16,10 @@ from service import app as clients
 from service.console import remap
 from service.console.remap import Fate
 from service.models import RowStatus, row_id
+from service.record import BatchRecord
 from service.store import attribute_values
 from service.store.registry import RegisteredTarget
 from service.store.results import extracted, to_item, with_extracted
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from service.app import App
@@ -138,7 +138,7 @@ def test_a_remap_of_a_batch_whose_records_answer_was_lost_goes_on(app: App) -> N
 
 
 def test_a_record_and_a_version_whose_answers_were_lost_are_ones_own(app: App) -> None:
-    record = BatchItem(BATCH, prepared_at=MOMENT, status="PREPARING", execution_arn="arn:1", run=1)
+    record = BatchRecord(BATCH, prepared_at=MOMENT, status="PREPARING", execution_arn="arn:1", run=1)
     app.records.find(BATCH)
     Lost(app, "PutItem", 1)
     assert app.records.create(record).execution_arn == "arn:1"

@@ -17,11 +17,11 @@ from test_store import CASES
 from service.console import remap
 from service.console.remap import Fate
 from service.models import RowStatus, row_id
+from service.record import BatchRecord
 from service.store import attribute_values
 from service.store.batches import BatchTaken
 from service.store.registry import RegisteredTarget
 from service.store.results import extracted, extracts_the_same, to_item, with_extracted
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def test_what_may_replace_what(app: App) -> None:
 def test_of_many_that_claim_one_object_one_has_it(app: App, before: str | None) -> None:
     names, uri = [f"echo#claim-{number}" for number in range(12)], f"s3://bucket/{before}.csv"
     for name in names:
-        app.records.create(BatchItem(name, status="PREPARING", execution_arn=name, prepared_at=MOMENT))
+        app.records.create(BatchRecord(name, status="PREPARING", execution_arn=name, prepared_at=MOMENT))
     if before is not None:
         assert app.records.claim_output(uri, before, FUTURE) is None
     answers = at_once(partial(app.records.claim_output, uri, name, FUTURE) for name in names)
@@ -275,7 +275,7 @@ def test_of_many_executions_of_one_name_one_has_the_batch(app: App) -> None:
     app.records.find(BATCH)  # the models are bound
 
     def create(number: int) -> str | None:
-        record = BatchItem(BATCH, prepared_at=MOMENT, status="PREPARING", execution_arn=f"arn:{number % 4}", run=1)
+        record = BatchRecord(BATCH, prepared_at=MOMENT, status="PREPARING", execution_arn=f"arn:{number % 4}", run=1)
         try:
             return app.records.create(record).execution_arn
         except BatchTaken:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.client import BaseClient
+from made import plan
 
 from service.cost.estimate import Profile, spent
 from service.models import Result, error_of, row_id
+from service.record import BatchRecord
 from service.store import results as store
 from service.store.tables import BatchItem
 
@@ -111,7 +113,7 @@ def test_reads_of_results(app: App, consumed: Counter[str]) -> None:
 
 
 def test_the_batch_record_its_plan_and_chunks(app: App, consumed: Counter[str]) -> None:
-    record = BatchItem(BATCH, prepared_at="2026-11-22T00:00:00.000Z", status="PREPARING", source={"uri": "s3://b/k"})
+    record = BatchRecord(BATCH, prepared_at="2026-11-22T00:00:00.000Z", status="PREPARING", source={"uri": "s3://b/k"})
     app.records.create(record)
     for status in ("RUNNING", "AGGREGATING", "SUCCEEDED"):
         app.records.update(BATCH, status=status, source={"uri": "x" * 1_500})
@@ -124,7 +126,7 @@ def test_the_batch_record_its_plan_and_chunks(app: App, consumed: Counter[str]) 
     assert consumed["listing-index"] == 1 + 3 * 2
 
     consumed.clear()
-    app.plans.save(BATCH, {"kind": "tool"})
+    app.plans.save(BATCH, plan())
     for chunk in range(3):
         app.plans.save_chunk(BATCH, 1, chunk, first_row=1, rows=100, counts={"SUCCESS": 100}, ttl=1_999_999_999)
     assert consumed["PutItem"] == units(modelled, "write_units", lambda of: of in ("plan", "records of chunks")) == 4

@@ -18,6 +18,7 @@ from pynamodb.attributes import (
 
 from service.errors import BatchRefused
 from service.models import OPEN, BatchStatus
+from service.record import BatchRecord
 from service.steps import aggregate_results
 from service.store.registry import RegisteredTarget
 from service.store.tables import BatchItem, ResultItem, TargetItem
@@ -56,17 +57,15 @@ def test_bare_names_would_be_refused(app: App) -> None:
 
 def test_every_attribute_of_a_record_can_be_set_and_removed(app: App) -> None:
     names = [name for name in BatchItem.get_attributes() if name not in ("batch_id", "item", "listing", "prepared_at")]
-    app.records.create(BatchItem(BATCH, prepared_at=MOMENT, status="RUNNING", execution_arn="arn:1"))
-    before = vars(app.records.get(BATCH))["attribute_values"]
+    app.records.create(BatchRecord(BATCH, prepared_at=MOMENT, status="RUNNING", execution_arn="arn:1"))
     values = {name: VALUES[type(BatchItem.get_attributes()[name])] for name in names}
     assert app.records.update(BATCH, **values)
-    record = app.records.get(BATCH)
-    assert {name: plain(getattr(record, name)) for name in names} == values
-    (listed,) = app.records.newest()
-    assert {name: plain(getattr(listed, name)) for name in names} == values
+    item = BatchItem.get(BATCH, "batch", consistent_read=True)
+    assert {name: plain(getattr(item, name)) for name in names} == values
+    assert {name: plain(getattr(next(BatchItem.listing_index.query("batch")), name)) for name in names} == values
     assert app.records.update(BATCH, **dict.fromkeys(names))
-    assert vars(app.records.get(BATCH))["attribute_values"].keys() == {"batch_id", "item", "listing", "prepared_at"}
-    assert before.keys() > {"status", "execution_arn"}
+    item = BatchItem.get(BATCH, "batch", consistent_read=True)
+    assert vars(item)["attribute_values"].keys() == {"batch_id", "item", "listing", "prepared_at"}
 
 
 def plain(value: Any) -> Any:
@@ -75,13 +74,13 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("status", BatchStatus)
 def test_conditions_on_the_state_of_a_batch(app: App, status: BatchStatus) -> None:
-    record = BatchItem(BATCH, prepared_at=MOMENT, status=status.value, run=2, plan_hash="p", execution_arn="arn:1")
+    record = BatchRecord(BATCH, prepared_at=MOMENT, status=status.value, run=2, plan_hash="p", execution_arn="arn:1")
     app.records.create(record)
     opened = status in OPEN
-    assert app.records.update_open(BATCH, rows=1) == opened
-    assert app.records.update_ended(BATCH, 2, "p", rows=2) == (not opened)
-    assert not app.records.update_ended(BATCH, 1, "p", rows=3)
-    assert not app.records.update_ended(BATCH, 2, "q", rows=3)
+    assert app.records.update_open(BATCH, row_count=1) == opened
+    assert app.records.update_ended(BATCH, 2, "p", row_count=2) == (not opened)
+    assert not app.records.update_ended(BATCH, 1, "p", row_count=3)
+    assert not app.records.update_ended(BATCH, 2, "q", row_count=3)
     assert app.records.get(BATCH).rows == (1 if opened else 2)
     app.plans.stop(BATCH, 1, "max_failures")
     assert not app.plans.stopped(BATCH)

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made import plan
 from made_results import BATCH, fill, kept, remap_of, result, there
 
 from service.console import remap
@@ -142,10 +143,11 @@ def test_the_largest_plan(app: App) -> None:
     text = "".join(random.Random(1).choices(string.ascii_letters, k=600_000))
 
     def packed(length: int) -> int:
-        return len(zlib.compress(json.dumps({"mapping": text[:length]}, separators=(",", ":")).encode()))
+        stored = plan(output_mapping={"mapping": text[:length]}).to_json()
+        return len(zlib.compress(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode()))
 
     longest = bisect_right(range(len(text)), plans._ITEM_LIMIT, key=packed) - 1
-    plan = {"mapping": text[:longest]}
-    assert app.plans.load(BATCH, app.plans.save(BATCH, plan)) == plan
+    large = plan(output_mapping={"mapping": text[:longest]})
+    assert app.plans.load(BATCH, app.plans.save(BATCH, large)) == large
     with pytest.raises(BatchRefused):
-        app.plans.save(BATCH, {"mapping": text[: longest + 100]})
+        app.plans.save(BATCH, plan(output_mapping={"mapping": text[: longest + 100]}))

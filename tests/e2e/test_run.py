@@ -403,7 +403,7 @@ def test_an_aborted_execution_closes_the_record(deployed: Any) -> None:
     (deployed.folder / "probe" / "aborted" / "go").touch()
     running.communicate(timeout=200)
     assert running.returncode == 1
-    assert record.error.as_dict()["type"] == "ABORTED"
+    assert record.error["type"] == "ABORTED"
     assert sum(record.counts.values()) == 12
 
 

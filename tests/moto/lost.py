@@ -26,7 +26,7 @@ RECORDS, REGISTRY = SERVICE / "store" / "batches.py", SERVICE / "store" / "regis
 READS = ("get_", "list_", "describe_", "head_", "query", "scan", "batch_get_", "transact_get_", "select_")
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
 NOT_THE_APPLICATION = SERVICE / "console" / "local"  # the stack on one's own machine
-OF_RECORDS = {"create", "update", "update_open", "update_ended", "keep_stopped", "claim_output"}
+OF_RECORDS = {"create", "update", "update_open", "update_ended", "give_reason", "keep_stopped", "stop", "claim_output"}
 WRITES = {
     name: {
         xform_name(operation)

@@ -7,11 +7,18 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from service.plan import Plan
 from service.steps.prepare_batch import prepare
 from service.store.registry import RegisteredTarget
 
 if TYPE_CHECKING:
     from service.app import App
+
+
+def plan(**values: Any) -> Plan:
+    """A plan of the tool `echo`, with these values."""
+    return Plan(**{"kind": "tool", "target_name": "echo", "target_arn": "arn:echo", **values})
+
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batches"
 

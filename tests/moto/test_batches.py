@@ -229,7 +229,7 @@ def test_a_map_that_failed_leaves_its_reason(app: App) -> None:
     batch = prepared(app, rows_csv(2))
     result = ended(app, batch, map_failure={"Error": "States.ItemReaderFailed", "Cause": "no manifest"})
     assert (result["status"], result["counts"]["MISSING"]) == ("FAILED", 2)
-    assert app.records.get("echo#run-1").error.as_dict() == {
+    assert app.records.get("echo#run-1").error == {
         "type": "States.ItemReaderFailed",
         "message": "no manifest",
     }
@@ -257,7 +257,7 @@ def test_an_execution_that_ended_otherwise_closes_the_record(app: App, status: s
     assert aggregate_results.close_ended(app, closing_event(status=status, cause="why"))["closed"] is True
     record = app.records.get("echo#run-1")
     assert (record.status, record.stop, record.stop_reason) == ("INCOMPLETE", True, "aborted")
-    assert record.error.as_dict() == {"type": status, "message": f"the execution {said}: why"}
+    assert record.error == {"type": status, "message": f"the execution {said}: why"}
     assert sum(record.counts.values()) == 40
     assert record.counts["NOT_RUN"] == 40 - record.counts["SUCCESS"]
     assert aggregate_results.progress(app, record)["counts_exact"] is False
@@ -270,10 +270,10 @@ def test_an_event_after_the_batch_ended_properly_does_nothing(app: App) -> None:
     batch = prepared(app, rows_csv(2))
     run_rows(app, batch)
     ended(app, batch)
-    before = app.records.get("echo#run-1").attribute_values
+    before = app.records.get("echo#run-1")
     for status in ("FAILED", "ABORTED", "TIMED_OUT"):
         assert aggregate_results.close_ended(app, closing_event(status=status))["closed"] is False
-    assert app.records.get("echo#run-1").attribute_values == before
+    assert app.records.get("echo#run-1") == before
 
 
 def test_a_record_that_is_closed_between_reading_and_writing_stays(app: App) -> None:
@@ -311,7 +311,7 @@ def test_a_batch_that_ended_while_it_was_prepared(app: App) -> None:
     app.records.update("echo#run-1", status="PREPARING", row_count=None, rows_to_run=None, counts=None)
     record = aggregate_results.refreshed(app, app.records.get("echo#run-1"))
     assert record.status == "FAILED"
-    assert "it is not there any more" in record.error.as_dict()["message"]
+    assert "it is not there any more" in record.error["message"]
     assert aggregate_results.result_of(record)["row_count"] == 0
 
 

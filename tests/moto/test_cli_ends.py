@@ -19,8 +19,8 @@ from service.console import batch_status, stacks
 from service.console.cli import check, main, results
 from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
+from service.record import BatchRecord
 from service.steps import aggregate_results
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,9 @@ REFUSED, FAULTY, RAN = "echo#20261122T120000-aaaaaa", "echo#20261122T110000-bbbb
 def record(app: App, batch_id: str, **values: Any) -> None:
     began = f"2026-11-22T{batch_id[14:16]}:00:00.000Z"
     app.records.create(
-        BatchItem(batch_id, prepared_at=began, started_at=began, execution_arn="arn", run=1, status="FAILED", **values)
+        BatchRecord(
+            batch_id, prepared_at=began, started_at=began, execution_arn="arn", run=1, status="FAILED", **values
+        )
     )
 
 

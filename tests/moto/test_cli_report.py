@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made import plan
 
 from service.console import display, saving, stacks
 from service.console.cli import main, report
 from service.models import Result, RowStatus, row_id
+from service.record import BatchRecord
 from service.store import results
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
     from service.app import App
 
 BATCH = "echo#20261122T100000-aaaaaa"
-PLAN = {
-    "input_mapping": {"column_mappings": {"text": "prompt"}},
-    "output_mapping": {},
-    "output_columns": None,
-    "timeout_seconds": 300,
-    "retry_policy": {"max_attempts": 3},
-    "keep_output": True,
-}
+PLAN = plan(input_mapping={"column_mappings": {"text": "prompt"}}, output_mapping={})
 
 
 def put(app: App, number: int, status: str = RowStatus.SUCCESS) -> None:
@@ -59,7 +53,7 @@ def record(app: App, **more: Any) -> None:
         "counts": {"SUCCESS": 9, "FAILED": 1, "NOT_RUN": 2},
         "plan_hash": app.plans.save(BATCH, PLAN),
     }
-    app.records.create(BatchItem(BATCH, **{**values, **more}))
+    app.records.create(BatchRecord(BATCH, **{**values, **more}))
 
 
 @pytest.fixture
@@ -128,7 +122,7 @@ def test_the_data_alone(app: App, command: Callable[..., tuple[int, str, str]], 
         "exact": True,
     }
     assert told["errors"][0]["examples"][0]["input_data"] == {"text": "text 4"}
-    assert told["mapping"]["input_mapping"] == PLAN["input_mapping"]
+    assert told["mapping"]["input_mapping"] == PLAN.input_mapping
     assert list(tmp_path.iterdir()) == []
     assert command("echo", "--json", "-o", "also.html")[0] == 0
     assert Path("also.html").exists()

@@ -16,8 +16,9 @@ from service.console import stacks
 from service.console.cli import main
 from service.console.cli import rows as cli_rows
 from service.models import Result, RowStatus, now_iso, row_id
+from service.record import BatchRecord
 from service.store import results
-from service.store.tables import BatchItem, ResultItem
+from service.store.tables import ResultItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def put(app: App, number: int, status: str = SUCCESS, stored: datetime = NOON, *
 
 
 def record(app: App, batch_id: str, status: str = "PARTIAL", execution_arn: str = "arn") -> None:
-    app.records.create(BatchItem(batch_id, prepared_at=batch_id, status=status, execution_arn=execution_arn))
+    app.records.create(BatchRecord(batch_id, prepared_at=batch_id, status=status, execution_arn=execution_arn))
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from service.errors import BatchProcessorError, BatchRefused, SourceChanged
 from service.export.run import ENOUGH_TIME, Export
 from service.export.summary import EXAMPLES, Tally
 from service.models import Result, RowStatus, empty_counts, row_id
+from service.record import BatchRecord
 from service.s3 import objects
 from service.source import csv_rows
 from service.source.manifest import prefix, write_chunks, write_manifest
 from service.store.structs import Item, Shape
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ TTL = int(time.time()) + 86_400  # the tests may take their time
 PLENTY, LITTLE = (lambda: ENOUGH_TIME), (lambda: ENOUGH_TIME - 1)
 
 
-def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None = None, **values: Any) -> BatchItem:
+def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None = None, **values: Any) -> BatchRecord:
     """A record, its source and its chunks of three rows each, as PrepareBatch leaves them."""
     data, s3 = app.settings.data_bucket, app.s3
     body = text or b"a,b\r\n" + b"".join(b'%d,"x\n%d"\r\n\r\n' % (n, n) for n in range(1, rows + 1))
@@ -56,8 +56,8 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
     if ahead and ahead[-1].first_row + ahead[-1].rows - 1 > to_run:  # none holds rows on both sides of the limit
         span = ahead[-1].ranges[0]
         ahead[-1] = csv_rows.Chunk(ahead[-1].number, (dataclasses.replace(span, rows=to_run - span.first_row + 1),))
-    write_chunks(app, batch_id, made)
-    manifest_key = write_manifest(app, batch_id, 1, ahead)
+    write_chunks(app.s3, app.settings.data_bucket, batch_id, made)
+    manifest_key = write_manifest(app.s3, app.settings.data_bucket, batch_id, 1, ahead)
     given_values: dict[str, Any] = {
         "source": {
             "bucket": data,
@@ -80,7 +80,7 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
         **values,
     }
     assert app.records is not None  # binds the models
-    return app.records.create(BatchItem(batch_id, **given_values))
+    return app.records.create(BatchRecord(batch_id, **given_values))
 
 
 def put(app: App, numbers: Iterable[int], status: str = RowStatus.SUCCESS, **more: Any) -> None:
@@ -93,7 +93,7 @@ def put(app: App, numbers: Iterable[int], status: str = RowStatus.SUCCESS, **mor
 
 def export(
     app: App,
-    record: BatchItem | None,
+    record: BatchRecord | None,
     remaining: Callable[[], int] = PLENTY,
     continuation: Any = None,
     batch_id: str = BATCH,
@@ -299,7 +299,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.batch.absent_rows._TOGETHER", 4)
 
 
-def mixed(app: App, **values: Any) -> BatchItem:
+def mixed(app: App, **values: Any) -> BatchRecord:
     """A batch of several pages, with gaps and failures, and some parts long."""
     record = prepared(app, 60, rows_to_run=50, **values)
     for number in range(1, 20):
@@ -309,7 +309,7 @@ def mixed(app: App, **values: Any) -> BatchItem:
     return record
 
 
-def by_turns(app: App, record: BatchItem | None, **options: Any) -> tuple[Export, int]:
+def by_turns(app: App, record: BatchRecord | None, **options: Any) -> tuple[Export, int]:
     making, state = export(app, record, LITTLE, **options)
     turns = 1
     while state is not None:

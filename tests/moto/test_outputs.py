@@ -72,10 +72,10 @@ def test_of_two_prepared_at_the_same_moment_one_is_refused(app: App) -> None:
 @pytest.mark.usefixtures("first")
 def test_a_rerun_is_to_write_where_an_open_batch_does(app: App) -> None:
     ended(app, prepared(app, rows_csv(2), name="run-2"))
-    before = app.records.get("echo#run-2").serialize()
+    before = app.records.get("echo#run-2")
     with pytest.raises(BatchRefused, match=REFUSED):
         again(app, "run-2", output_key=MINE)
-    assert app.records.get("echo#run-2").serialize() == before
+    assert app.records.get("echo#run-2") == before
     assert again(app, "run-2")["run"] == 2
 
 

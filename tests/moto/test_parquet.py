@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 KEY = "results/echo/1.parquet"
 IDS = itertools.count()
@@ -57,7 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.batch.absent_rows._TOGETHER", 1)
 
 
-def batch(app: App, rows: int, **given: Any) -> BatchItem:
+def batch(app: App, rows: int, **given: Any) -> BatchRecord:
     """The record of a batch that PrepareBatch has prepared."""
     if not app.registry.names():
         make_tool(app)
@@ -81,7 +81,7 @@ def put(app: App, batch_id: str, numbers: Iterable[int], status: str = RowStatus
 
 def export(
     app: App,
-    record: BatchItem | None,
+    record: BatchRecord | None,
     remaining: Callable[[], int] = PLENTY,
     continuation: Any = None,
     *,
@@ -95,7 +95,7 @@ def export(
     return Export(app, identifier, record, app.settings.data_bucket, key, csv_options, continuation).run(remaining)
 
 
-def by_turns(app: App, record: BatchItem, turns: int = 1000) -> Any:
+def by_turns(app: App, record: BatchRecord, turns: int = 1000) -> Any:
     """The state after so many turns, each of them short of time; None when the export is whole."""
     state = export(app, record, LITTLE)
     while state is not None and (turns := turns - 1):

@@ -60,7 +60,7 @@ def test_a_good_batch(app: App, given: dict[str, Any]) -> None:
     assert (record.status, record.row_count, record.output_key) == ("RUNNING", 3, "results/echo/run-1.csv")
     assert record.source["columns"] == ["id", "text"]
     plan = app.plans.load("echo#run-1", batch["plan"])
-    assert (plan["kind"], plan["columns"], plan["ttl"]) == ("tool", ["id", "text"], record.expires_at)
+    assert (plan.kind, plan.columns, plan.ttl) == ("tool", ["id", "text"], record.expires_at)
 
 
 def test_keys_that_step_functions_adds_are_ignored(app: App, given: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ def test_a_refused_batch_leaves_a_failed_record_that_says_why(app: App, given: d
     assert record.status == "FAILED"
     assert record.ended_at
     assert record.row_count is None
-    assert record.error.as_dict() == {"type": "BatchRefused", "message": "\n".join(lines)}
+    assert record.error == {"type": "BatchRefused", "message": "\n".join(lines)}
     assert aggregate_results.result_of(record)["status"] == "FAILED"
     with pytest.raises(BatchRefused, match=r"no row of batch echo#run-1 was ever read: execution_config\.limits"):
         aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, lambda: 900_000)
@@ -209,7 +209,7 @@ def test_a_source_that_is_replaced_while_it_is_read(app: App, given: dict[str, A
     app.s3.head_object = replaced_after
     with pytest.raises(SourceChanged):
         prepare(app, event_of(given))
-    assert app.records.get("echo#run-1").error.as_dict()["type"] == "SourceChanged"
+    assert app.records.get("echo#run-1").error["type"] == "SourceChanged"
 
 
 def test_an_express_agent_is_refused(app: App, given: dict[str, Any]) -> None:
@@ -237,9 +237,9 @@ def test_the_plan_carries_the_targets_input_schema(app: App, given: dict[str, An
     schema = {"type": "object", "required": ["text"], "properties": {"text": {"maxLength": 9, "multipleOf": 0.5}}}
     make_tool(app, "tool-strict", "strict", input_schema=schema)
     batch = prepare(app, event_of({**given, "target": "strict"}))
-    assert app.plans.load(batch["batch_id"], batch["plan"])["input_schema"] == schema
+    assert app.plans.load(batch["batch_id"], batch["plan"]).input_schema == schema
     batch = prepare(app, event_of(given, "run-2"))
-    assert app.plans.load(batch["batch_id"], batch["plan"])["input_schema"] is None
+    assert app.plans.load(batch["batch_id"], batch["plan"]).input_schema is None
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_target_by_arn_and_by_the_synonyms(app: App, tool: str) -> None:
     ):
         uri = put_source(app, rows_csv(1))
         batch = prepare(app, event_of({"csv_s3_uri": uri, "target": target}, f"run-{number}"))
-        assert app.plans.load(batch["batch_id"], batch["plan"])["kind"] == kind
+        assert app.plans.load(batch["batch_id"], batch["plan"]).kind == kind
     assert batch["batch_id"] == "mine#run-5"
 
 
@@ -295,7 +295,7 @@ def test_null_is_absent_but_for_ttl_days(app: App, given: dict[str, Any]) -> Non
     given.update(execution_config=nulls, input_mapping=None, output_mapping=None, output_key=None, source=None)
     batch = prepare(app, event_of(given))
     plan = app.plans.load(batch["batch_id"], batch["plan"])
-    assert (plan["ttl"], plan["timeout_seconds"], plan["retry_policy"]["max_attempts"]) == (None, 300, 3)
+    assert (plan.ttl, plan.timeout_seconds, plan.retry_policy.max_attempts) == (None, 300, 3)
     assert app.records.get(batch["batch_id"]).expires_at is None
 
 
@@ -381,7 +381,7 @@ def test_a_small_batch_reaches_its_concurrency(app: App, tool: str) -> None:  # 
     for rows, most in ((50, 50), (20, 10), (100, 50), (400, 100), (3, 1), (12, 3), (301, 20)):
         name = f"{rows}-by-{most}"
         batch = prepared(app, rows_csv(rows), name=name, execution_config={"max_concurrency": most})
-        inner = app.plans.load(batch["batch_id"], batch["plan"])["inner"]
+        inner = app.plans.load(batch["batch_id"], batch["plan"]).inner
         chunks = sorted(manifest(app, batch), key=lambda chunk: -chunk["rows"])
         in_flight = sum(min(inner, chunk["rows"]) for chunk in chunks[: batch["outer"]])
         assert in_flight == min(rows, batch["outer"] * inner), name

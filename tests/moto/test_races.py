@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.app import App
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 OLD = {"extraction_methods": [{"method": "direct", "paths": {"x": "x"}}]}
 NEW = {"extraction_methods": [{"method": "direct", "paths": {"y": "x"}}]}
@@ -57,7 +57,7 @@ class Batch:
         app.stepfunctions.stop_execution(executionArn=execution_arn(name))
 
     @property
-    def record(self) -> BatchItem:
+    def record(self) -> BatchRecord:
         return self.app.records.get(self.id)
 
     # --- states
@@ -290,7 +290,7 @@ def test_a_stop_while_a_run_is_prepared_stays(app: App, state: str, one: str) ->
         if batch.said.get("stopped"):
             assert (record.status, record.stop, record.stop_reason) == ("STOPPING", True, "by hand")
         else:  # there was nothing to stop yet
-            assert (record.status, record.stop) == ("RUNNING", None)
+            assert (record.status, record.stop) == ("RUNNING", False)
 
     before_each_call(app, state, one, "stop", check)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from made import plan
 
 from service.errors import NotFound
+from service.record import BatchRecord
 from service.store.batches import BatchTaken
 from service.store.registry import RegisteredTarget
 from service.store.tables import BatchItem
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
     from service.app import App
 
 
-def record(app: App, name: str, prepared_at: str = "2025-01-01T00:00:00.000Z", arn: str = "arn:1") -> BatchItem:
-    item = BatchItem(name, prepared_at=prepared_at, status="PREPARING", execution_arn=arn, run=1)
+def record(app: App, name: str, prepared_at: str = "2025-01-01T00:00:00.000Z", arn: str = "arn:1") -> BatchRecord:
+    item = BatchRecord(name, prepared_at=prepared_at, status="PREPARING", execution_arn=arn, run=1)
     return app.records.create(item)
 
 
@@ -56,7 +59,7 @@ def test_the_newest_come_first_and_chunks_are_not_among_them(app: App) -> None:
     for day in (2, 1, 3):
         record(app, f"a#{day}", f"2025-01-0{day}T00:00:00.000Z")
     app.plans.save_chunk("a#1", 1, 0, first_row=1, rows=2, counts={"SUCCESS": 2}, ttl=None)
-    app.plans.save("a#1", {"kind": "tool"})
+    app.plans.save("a#1", plan())
     assert [item.batch_id for item in app.records.newest()] == ["a#3", "a#2", "a#1"]
     assert [item.batch_id for item in app.records.newest(limit=2)] == ["a#3", "a#2"]
 
@@ -71,12 +74,12 @@ def test_chunks_by_run(app: App) -> None:
 
 
 def test_plans(app: App) -> None:
-    plan = {"b": [1, {"é": None}], "a": 1.5}
-    digest = app.plans.save("a#1", plan)
-    assert app.plans.save("a#1", {"a": 1.5, "b": [1, {"é": None}]}) == digest
-    assert app.plans.load("a#1", digest) == plan
+    saved = plan(output_mapping={"b": [1, {"é": None}], "a": 1.5}, columns=["b", "a"])
+    digest = app.plans.save("a#1", saved)
+    assert app.plans.save("a#1", replace(saved, output_mapping={"a": 1.5, "b": [1, {"é": None}]})) == digest
+    assert app.plans.load("a#1", digest) == saved
     assert app.plans.load("a#1", digest) is app.plans.load("a#1", digest)
-    assert app.plans.save("a#1", {**plan, "a": 2}) != digest
+    assert app.plans.save("a#1", replace(saved, inner=2)) != digest
 
 
 def test_the_stop_flag(app: App) -> None:

@@ -177,7 +177,7 @@ def test_a_batch_uses_the_newest_schema_and_keeps_it(app: App) -> None:
     batch = prepared(app, "id\n1\n")
     plan = app.plans.load(batch["batch_id"], batch["plan"])
     app.registry.amend("echo", {"output_schema": {"columns": ["d"]}})
-    assert (plan["target_version"], plan["output_mapping"]) == (2, {"columns": ["b", "c"]})
+    assert (plan.target_version, plan.output_mapping) == (2, {"columns": ["b", "c"]})
     assert app.records.get(batch["batch_id"]).output_columns == ["b", "c"]
 
 
@@ -204,5 +204,5 @@ def test_a_batch_has_the_conditions_of_its_target(app: App) -> None:
     ):
         batch = prepared(app, "id\n1\n", name=name, **own)
         plan = app.plans.load(batch["batch_id"], batch["plan"])
-        assert plan["output_mapping"] == said
-        assert plan["conditions"] == {"fail_when": "v == 'no'", "retry_when": "busy"}
+        assert plan.output_mapping == said
+        assert plan.conditions == {"fail_when": "v == 'no'", "retry_when": "busy"}

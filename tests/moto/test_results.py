@@ -23,6 +23,7 @@ from made import (
 
 from service.errors import BatchRefused, OutputRefused
 from service.models import batch_hash, call_name
+from service.plan import RetryPolicy
 from service.steps import aggregate_results
 from service.steps.failure import THROTTLE_WAITS, describe_failure, may_retry, wait_seconds
 from service.steps.transform_input import transform_chunk
@@ -315,13 +316,13 @@ def test_an_agents_own_error_can_be_named() -> None:
 
 def test_waits_have_full_jitter_within_their_bounds() -> None:
     random.seed(7)
-    policy = {"initial_seconds": 2, "backoff_rate": 3.0, "max_seconds": 30}
+    policy = RetryPolicy(initial_seconds=2, backoff_rate=3.0, max_seconds=30)
     for attempt, ceiling in ((1, 2), (2, 6), (3, 18), (4, 30), (99, 30)):
         waits = {wait_seconds(policy, attempt) for _ in range(500)}
         assert min(waits) == 1
         assert max(waits) == ceiling
         assert all(isinstance(wait, int) for wait in waits)
-    assert wait_seconds({"initial_seconds": 0, "backoff_rate": 1, "max_seconds": 0}, 1) == 1
+    assert wait_seconds(RetryPolicy(initial_seconds=0, backoff_rate=1, max_seconds=0), 1) == 1
 
 
 # --- failures: what they were ----------------------------------------------------------------------------------------
@@ -619,7 +620,7 @@ def test_a_finished_chunk_is_counted_once(app: App, batch: dict[str, Any]) -> No
     )
     assert app.records.chunk_counts("echo#run-1", 1) == {"INVALID_INPUT": 2, "SUCCESS": 3}
     (record,) = app.records.chunks("echo#run-1", 1)
-    assert (record.first_row, record.rows, record.listing) == (1, 3, None)
+    assert (record.run, record.number, record.first_row, record.rows) == (1, 0, 1, 3)
 
 
 # --- plain events ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,7 +173,7 @@ def test_a_row_too_long_to_stand_beside_an_output_is_read_again(app: App, target
         assert stored(app, batch["batch_id"], number)["input_data"]["M"]["text"] == {"S": cells[number - 1]}
     plan = app.plans.load(batch["batch_id"], batch["plan"])
     put_source(app, "id,text\n", "in/run-1.csv")
-    assert row_at(app, plan, rows[1]["row"]) == {}, "what was paid for is stored all the same"
+    assert row_at(app.s3, plan, rows[1]["row"]) == {}, "what was paid for is stored all the same"
 
 
 def test_an_agent_without_a_prompt_is_not_called(app: App) -> None:
@@ -184,10 +185,13 @@ def test_an_agent_without_a_prompt_is_not_called(app: App) -> None:
 
 def test_a_plan_from_before_there_were_schemas(app: App) -> None:
     batch = prepared(app, rows_csv(1))
-    plan = {**app.plans.load(batch["batch_id"], batch["plan"])}
-    del plan["input_schema"]
-    old = {**batch, "plan": app.plans.save(batch["batch_id"], plan)}
-    assert len(answers(app, old)[0]["rows"]) == 1
+    key = {"batch_id": {"S": batch["batch_id"]}, "item": {"S": f"plan#{batch['plan']}"}}
+    item = app.dynamodb.get_item(TableName=app.settings.batches_table, Key=key)["Item"]
+    stored = json.loads(zlib.decompress(item["plan"]["B"]))
+    del stored["input_schema"]
+    old = {**item, "item": {"S": "plan#old"}, "plan": {"B": zlib.compress(json.dumps(stored).encode())}}
+    app.dynamodb.put_item(TableName=app.settings.batches_table, Item=old)
+    assert len(answers(app, {**batch, "plan": "old"})[0]["rows"]) == 1
 
 
 def test_a_repeated_transformation_writes_nothing_twice(app: App) -> None:
@@ -259,7 +263,7 @@ def test_what_a_chunk_returns_fits_a_payload_and_every_row_is_in_one(
     numbers = [int(row["row_id"][4:]) for answer in whole for row in answer["rows"]]
     plan = app.plans.load(batch["batch_id"], batch["plan"])
     for row in (row for answer in whole for row in answer["rows"]):
-        again = row["row"][1] if isinstance(row["row"], list) else row_at(app, plan, row["row"])["text"]
+        again = row["row"][1] if isinstance(row["row"], list) else row_at(app.s3, plan, row["row"])["text"]
         assert again == cells[int(row["row_id"][4:]) - 1]
     refused = sum(count for answer in whole for count in answer["stored"].values())
     assert len(set(numbers)) == len(numbers)

@@ -103,9 +103,9 @@ def test_an_export_as_the_next_source_has_the_cells_that_it_was_made_of(
         str(number): text for number, text in enumerate(FORMULAS[:4], 1)
     }
     record = app.records.get("echo#run-1")
-    found = SourceRows(app, record.source, record.chunks_key)
+    found = SourceRows(app.s3, app.settings.data_bucket, record.source, record.chunks_key)
     for number, text in enumerate(FORMULAS, 1):
-        assert row_at(app, plan, place_of(found.record(number)))["input_text"] == text
+        assert row_at(app.s3, plan, place_of(found.record(number)))["input_text"] == text
     bare = list(Gaps(app, record).between(1, len(FORMULAS)))
     assert [entry.row["input_text"] for entry in bare] == FORMULAS
 

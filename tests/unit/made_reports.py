@@ -8,18 +8,19 @@ from typing import Any
 from service.console.report.page import page
 from service.console.report.summary import Findings, document, read
 from service.models import empty_counts, now_iso, row_id
+from service.plan import Plan
 from service.store.structs import Attribute, Digits, Item, Map, Text
 
 BEGAN = datetime(2026, 11, 22, 15, 41, 2, tzinfo=UTC)
 MADE_AT = "2026-11-22T17:30:00.000Z"
-PLAN = {
-    "input_mapping": {"column_mappings": {"text": "text"}},
-    "output_mapping": {"extraction_methods": [{"method": "direct", "paths": {"category": "category"}}]},
-    "output_columns": ["category"],
-    "timeout_seconds": 300,
-    "retry_policy": {"max_attempts": 3},
-    "keep_output": True,
-}
+PLAN = Plan(
+    kind="tool",
+    target_name="echo",
+    target_arn="arn:echo",
+    input_mapping={"column_mappings": {"text": "text"}},
+    output_mapping={"extraction_methods": [{"method": "direct", "paths": {"category": "category"}}]},
+    output_columns=["category"],
+)
 HOSTILE = {
     "end of script": "</script><script>document.title = 'caught'</script>",
     "image": "<img src=x onerror=\"document.title = 'caught'\">",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from click.shell_completion import ShellComplete
-from pynamodb.attributes import MapAttribute
 
 from service.console.cli import complete
 from service.console.cli.main import cli
@@ -55,7 +54,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> None:
     def newest(limit: int) -> Iterator[Any]:
         assert limit
         running = {"batch_id": "echo#b", "status": "RUNNING", "started_at": None, "row_count": None, "error": None}
-        refused = {**running, "batch_id": "echo#r", "status": "FAILED", "error": MapAttribute(type="BatchRefused")}
+        refused = {**running, "batch_id": "echo#r", "status": "FAILED", "error": {"type": "BatchRefused"}}
         return iter([SimpleNamespace(**refused), SimpleNamespace(**running)])
 
     records, registry = SimpleNamespace(newest=newest), SimpleNamespace(names=lambda: ["echo", "extract", "other"])

@@ -20,6 +20,7 @@ from service.cost.estimate import TargetCost, estimate, money, per_row_usd, spen
 from service.cost.workload import Durations, Profile, Work
 from service.export import run
 from service.models import Result, error_of, row_id
+from service.plan import Plan, RetryPolicy
 from service.request import chunking
 from service.s3 import objects
 from service.store import results
@@ -311,14 +312,15 @@ def test_a_csv_that_takes_several_invocations() -> None:
 
 
 def test_the_profile_of_a_plan() -> None:
-    plan = {
-        "kind": "agent",
-        "retry_policy": {"max_attempts": 7},
-        "output_columns": ["a"],
-        "keep_output": True,
-    }
+    plan = Plan(
+        kind="agent",
+        target_name="line",
+        target_arn="arn:line",
+        retry_policy=RetryPolicy(max_attempts=7),
+        output_columns=["a"],
+    )
     assert Profile.of_plan(plan, row_bytes=70) == Profile(kind="agent", max_attempts=7, row_bytes=70)
-    told = Profile.of_plan({**plan, "keep_output": False, "output_columns": None})
+    told = Profile.of_plan(replace(plan, keep_output=False, output_columns=None))
     assert (told.output_bytes, told.columns_known) == (0, False)
 
 

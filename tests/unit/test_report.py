@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,14 +149,14 @@ def test_what_the_record_says_beside_the_rows_is_kept() -> None:
 def test_the_document_is_json_and_says_which_mapping_was_used() -> None:
     told = made(mixed())
     assert json.loads(json.dumps(told)) == told
-    assert told["mapping"]["input_mapping"] == PLAN["input_mapping"]
+    assert told["mapping"]["input_mapping"] == PLAN.input_mapping
     assert [group["count"] for group in told["errors"]] == [10, 10]
     assert document(Findings(), known(None, "FAILED"), None, LATER)["mapping"] is None
 
 
 def test_fields_that_no_row_has_are_told_first_and_warned_of() -> None:
     items = [item(number, fields={"label": "x", "note": "y" if number % 2 else ""}) for number in range(1, 5)]
-    plan = {**PLAN, "output_columns": ["score", "label", "note"]}
+    plan = replace(PLAN, output_columns=["score", "label", "note"])
     told = document(found_in(items), known(4, "SUCCEEDED"), plan, MADE_AT)
     assert told["fields"] == [
         {"name": name, "found": found, "of": 4} for name, found in (("score", 0), ("label", 4), ("note", 2))

@@ -21,8 +21,8 @@ from service.batch.rerun import prepare
 from service.console import runs
 from service.console.web.pages import PAGE
 from service.models import Result, row_id
+from service.record import BatchRecord
 from service.steps import aggregate_results
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def source(rows: list[dict[str, str]]) -> str:
     return text.getvalue()
 
 
-def under_way(app: App, rows: int | list[dict[str, str]], name: str = "run-1") -> BatchItem:
+def under_way(app: App, rows: int | list[dict[str, str]], name: str = "run-1") -> BatchRecord:
     """A batch whose rows have no result yet, its execution running."""
     made = [{"id": str(n), "text": f"text {n}"} for n in range(1, rows + 1)] if isinstance(rows, int) else rows
     batch = prepared(app, source(made), name=name)
@@ -57,7 +57,7 @@ def under_way(app: App, rows: int | list[dict[str, str]], name: str = "run-1") -
     return app.records.get(batch["batch_id"])
 
 
-def put(app: App, record: BatchItem, number: int | str, status: str = "SUCCESS", **more: Any) -> None:
+def put(app: App, record: BatchRecord, number: int | str, status: str = "SUCCESS", **more: Any) -> None:
     error = None if status == "SUCCESS" else {"type": "Quota", "message": "the model is out of quota"}
     row = {"id": str(number), "text": f"text {number}"}
     given = {"input_data": row, "output_data": {"x": 1}, "error": error, "ttl": int(record.expires_at), **more}
@@ -65,14 +65,14 @@ def put(app: App, record: BatchItem, number: int | str, status: str = "SUCCESS",
     app.store.put(Result(record.batch_id, name, status, execution_time_ms=12, **given))
 
 
-def close(app: App, record: BatchItem) -> BatchItem:
+def close(app: App, record: BatchRecord) -> BatchRecord:
     """Ends the batch as its state machine would."""
     run = len(app.records.get(record.batch_id).runs or [1])
     aggregate_results.aggregate(app, {"batch": {"batch_id": record.batch_id, "run": run}}, lambda: 900_000)
     return app.records.get(record.batch_id)
 
 
-def ended(app: App, fates: list[str], name: str = "run-1") -> BatchItem:
+def ended(app: App, fates: list[str], name: str = "run-1") -> BatchRecord:
     record = under_way(app, len(fates), name)
     for number, status in enumerate(fates, 1):
         put(app, record, number, status)
@@ -104,7 +104,7 @@ def test_every_batch_is_on_one_page_of_the_list(app: App, visiting: Visitor, *, 
     total = 2 * PAGE + 7
     for number in range(total):
         at = "2026-11-22T10:00:00.000Z" if same_moment else f"2026-11-22T10:{number // 60:02}:{number % 60:02}.000Z"
-        app.records.create(BatchItem(f"echo#{number:03}", prepared_at=at, status="PARTIAL", execution_arn="arn"))
+        app.records.create(BatchRecord(f"echo#{number:03}", prepared_at=at, status="PARTIAL", execution_arn="arn"))
     page, found = visiting.read("/"), []
     while True:
         found.append([name for name in page.links if name.startswith("echo#")])
@@ -177,7 +177,7 @@ def test_a_batch_under_way_is_looked_at_again_and_stopped(app: App, visiting: Vi
 def test_a_batch_that_was_refused(app: App, visiting: Visitor) -> None:
     error = {"type": "BatchRefused", "message": "csv_s3_uri: there is <no> such object"}
     known = {"prepared_at": "2026-11-22T10:00:00.000Z", "started_at": "2026-11-22T10:00:00.000Z"}
-    app.records.create(BatchItem("echo#none", status="FAILED", execution_arn="arn", error=error, **known))
+    app.records.create(BatchRecord("echo#none", status="FAILED", execution_arn="arn", error=error, **known))
     page = visiting.read("/batch", id="echo#none")
     assert "It could not run: no row was read." in page.text
     assert "there is <no> such object" in page.text

@@ -28,7 +28,8 @@ from service.store.results import item_bytes
 if TYPE_CHECKING:
     from service.console.stacks import Stack
     from service.cost.estimate import Cost
-    from service.store.tables import BatchItem
+    from service.plan import Plan
+    from service.record import BatchRecord
 
 SAMPLE = 10  # rows of a check that says nothing else
 _HEAD = 1 << 20  # bytes of a source by which its rows are guessed
@@ -75,7 +76,7 @@ def check(  # noqa: PLR0913 - one argument per option
     return 0 if told["succeeded"] == told["sampled"] else 1
 
 
-def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) -> tuple[BatchItem, dict[str, Any]]:
+def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) -> tuple[BatchRecord, dict[str, Any]]:
     """Runs a sample of a batch; returns its record and result. Raises BatchRefused with every problem found."""
     config = {**(given.get("execution_config") or {}), "sample": rows}
     config.pop("limit", None)
@@ -86,16 +87,16 @@ def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) ->
     return record, result
 
 
-def shown(stack: Stack, record: BatchItem, result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
     """Shows the sampled rows beside what was found in them, and the projection; returns all of it."""
     rows = list(stack.app.queries.of_batch(record.batch_id))
     plan = stack.app.plans.load(record.batch_id, record.plan_hash)
-    total = int(record.row_count)
+    total = record.rows
     counts = Counter(row["status"] for row in rows)
     seconds = [row["execution_time_ms"] / 1000 for row in rows if row["execution_time_ms"] is not None]
     each = fmean(seconds) if seconds else 0.0
     cost = _cost(stack, record, plan, counts, each)
-    at_once = (plan.get("profile") or {}).get("concurrency") or 1
+    at_once = int(plan.profile.get("concurrency") or 1)
     took = total * (each + OURS) / at_once
     name = record.batch_id
     told = {
@@ -136,13 +137,13 @@ def _warnings(stack: Stack, at_once: int) -> list[str]:
     return [message]
 
 
-def _first_input(plan: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
+def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
     """What the target was given for the first row that could be mapped; None when none could."""
     for row in rows:
         if row["status"] != RowStatus.INVALID_INPUT and row["input_data"]:
-            fields = compile_input_mapping(plan["input_mapping"], plan["columns"])
+            fields = compile_input_mapping(plan.input_mapping, plan.columns)
             number = row["row_number"] or 0
-            item = travelling(plan["kind"], plan["target_name"], row["batch_id"], number, row["input_data"], fields)
+            item = travelling(plan.kind, plan.target_name, row["batch_id"], number, row["input_data"], fields)
             return item["target_input"]
     return None
 
@@ -161,16 +162,16 @@ def _tell_first_input(given: Any) -> None:
         console.print(escape("  " + json.dumps(given, ensure_ascii=False)))
 
 
-def _cost(stack: Stack, record: BatchItem, plan: dict[str, Any], counts: Counter[str], each: float) -> Cost:
+def _cost(stack: Stack, record: BatchRecord, plan: Plan, counts: Counter[str], each: float) -> Cost:
     sizes = [item_bytes(item) for page in stack.app.store.pages(record.batch_id) for item in page]
     function: dict[str, float] = {}
-    if plan["kind"] == "tool" and each:
+    if plan.kind == "tool" and each:
         try:
-            known = stack.app.lambda_client.get_function_configuration(FunctionName=plan["target_arn"])
+            known = stack.app.lambda_client.get_function_configuration(FunctionName=plan.target_arn)
             function = {"memory_mb": known["MemorySize"], "seconds": each}
         except ClientError:  # whoever runs the command may not look at it: its cost stays unknown, and that is said
             function = {}
-    return spending.expected(plan, counts, int(record.row_count), sizes, function)
+    return spending.expected(plan, counts, record.rows, sizes, function)
 
 
 def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:

@@ -38,7 +38,7 @@ from service.store.tables import TableError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 USAGE, COULD_NOT_RUN = 2, 3
 DEBUG_VARIABLE = "BATCH_PROCESSOR_DEBUG"
@@ -162,7 +162,7 @@ def list_batches(limit: int, stack_name: str | None, *, refused: bool, as_json: 
     stack = open_stack(stack_name)
     left_out: list[str] = []
 
-    def found() -> Iterator[BatchItem]:
+    def found() -> Iterator[BatchRecord]:
         for record in stack.app.records.newest():
             if refused or not runs.is_refused_order(record):
                 yield record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +21,7 @@ from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from service.batch.selection import Selection
+    from service.plan import Plan
 
 ASKED_ABOVE = 1_000  # rows: what costs more is asked about, where somebody is there to answer
 _STATUSES = [status.value for status in (*FAILURES, RowStatus.NOT_RUN, RowStatus.MISSING, RowStatus.UNKNOWN)]
@@ -94,9 +95,9 @@ def rerun(  # noqa: PLR0913 - one argument per option
     return 0 if runs.succeeded(result, None) else 1
 
 
-def _cost(plan: dict[str, Any], selection: Selection) -> float:
+def _cost(plan: Plan, selection: Selection) -> float:
     """US dollars of a rerun in which every row succeeds at its first call; the target's own only if it has a price."""
-    chunks = math.ceil(selection.count / chunk_rows(plan["retry_policy"]["max_attempts"]))
+    chunks = math.ceil(selection.count / chunk_rows(plan.retry_policy.max_attempts))
     return cost_of(plan, {"SUCCESS": selection.count}, chunks).total_usd if selection.count else 0.0
 
 

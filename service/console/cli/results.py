@@ -60,7 +60,7 @@ def checked(stack: stacks.Stack, destination: str, record: Any, *, force: bool, 
     def replaces(path: Path) -> bool:
         return _is_own(stack, record, path, destination) or may_replace(path, force=force)
 
-    saving.check(destination, inputs=[(record.source or {}).get("uri") or ""], replaces=replaces)
+    saving.check(destination, inputs=[record.source.get("uri") or ""], replaces=replaces)
 
 
 def _is_own(stack: stacks.Stack, record: Any, path: Path, destination: str) -> bool:
@@ -128,7 +128,7 @@ def csv_again(stack: stacks.Stack, record: Any, destination: str, *, raw_cells: 
     """Makes the CSV of a batch again and fetches it; returns the exit code."""
     place = saving.s3_place(destination)
     csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
-    csv["format"] = format_of(destination) or (record.csv or {}).get("format")
+    csv["format"] = format_of(destination) or record.csv.get("format")
     own = (stack.app.settings.data_bucket, runs.key_for(record.batch_id, destination))
     result = runs.aggregate(stack, record.batch_id, place or own, csv)
     saved = destination if place else download(stack, result, destination)
@@ -138,9 +138,9 @@ def csv_again(stack: stacks.Stack, record: Any, destination: str, *, raw_cells: 
 
 def own_output(record: Any) -> str:
     """`<source>-results.csv` in this folder."""
-    return Path(default_output((record.source or {}).get("uri") or "batch", {"csv": record.csv})).name
+    return Path(default_output(record.source.get("uri") or "batch", {"csv": record.csv})).name
 
 
 def limit_of(record: Any) -> int | None:
     """How many rows a batch was limited to, if it was."""
-    return int(record.rows_to_run) if record.stop_reason == "limit" else None
+    return record.rows_to_run if record.stop_reason == "limit" else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.console.stacks import Stack
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 _SHOWN = 50  # rows at a terminal without --limit
 _NAMED = 12  # types of error in a message
@@ -167,7 +167,7 @@ def _page(token: str | None, asked: dict[str, str], since: str | None, until: st
     return Page(asked, since, until) if token is None else from_token(token, asked)
 
 
-def _stored(stack: Stack, record: BatchItem | None, view: _View, status: str | None) -> Iterator[dict[str, Any]]:
+def _stored(stack: Stack, record: BatchRecord | None, view: _View, status: str | None) -> Iterator[dict[str, Any]]:
     queries, page = stack.app.queries, view.page
     where = {"after": page.after, "at_most": view.at_most}
     rows: Iterator[dict[str, Any]]
@@ -238,7 +238,7 @@ def _pause() -> None:
     time.sleep(POLL_SECONDS)
 
 
-def _follow(stack: Stack, record: BatchItem | None, since: str, status: str | None, *, as_json: bool) -> None:
+def _follow(stack: Stack, record: BatchRecord | None, since: str, status: str | None, *, as_json: bool) -> None:
     """Shows rows as they are stored; ends when the batch had ended before a round that brought none of its rows."""
     fresh, ended_as = False, None
     for row in arriving(stack.app.queries.between, since):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from service.console.report.shown_rows import Row
+    from service.plan import Plan
     from service.store.structs import Item
 
 NAMES_BESIDE = ("attempts",)  # attributes that are read beside those of service/store/structs.py
@@ -88,7 +89,7 @@ def read(pages: Iterable[Sequence[Item[Any, Any]]], told: Callable[[int], None] 
     return found
 
 
-def document(found: Findings, known: Mapping[str, Any], plan: Mapping[str, Any] | None, made_at: str) -> dict[str, Any]:
+def document(found: Findings, known: Mapping[str, Any], plan: Plan | None, made_at: str) -> dict[str, Any]:
     """The report as one JSON document; `known` is what `status --json` shows, `plan` the batch's own."""
     counts, pending = _counts(found, known)
     table = found.table()
@@ -163,10 +164,10 @@ def outcome(known: Mapping[str, Any], counts: Mapping[str, int], pending: int) -
     return f"{so_far}{good:,} of {total:,} rows succeeded; {bad:,} did not: {_listed(others)}."
 
 
-def _fields(found: Findings, plan: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _fields(found: Findings, plan: Plan | None) -> list[dict[str, Any]]:
     """How many of the rows that succeeded have a value for each field, in mapping order as far as that is known."""
     ordered = Seen()
-    ordered.know((plan or {}).get("output_columns") or ())
+    ordered.know((plan.output_columns if plan else None) or ())
     for name, count in found.seen.counts.items():
         ordered.add(name, count)
     return ordered.told(found.counts[RowStatus.SUCCESS])
@@ -204,6 +205,7 @@ def _over_time(found: Findings, known: Mapping[str, Any]) -> dict[str, Any]:
     return {"run": largest["run"], **found.moments.buckets(first, last), "runs": runs}
 
 
-def _mapping(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _mapping(plan: Plan) -> dict[str, Any]:
     names = ("input_mapping", "output_mapping", "output_columns", "timeout_seconds", "retry_policy", "keep_output")
-    return {name: plan.get(name) for name in names}
+    stored = plan.to_json()
+    return {name: stored[name] for name in names}

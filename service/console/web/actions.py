@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from service.console.stacks import Stack
     from service.console.web.orders import Orders
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Actions:
         answer.headers.set("Content-Disposition", "attachment", filename=_plain(name))
         return answer
 
-    def _record(self) -> BatchItem:
+    def _record(self) -> BatchRecord:
         return self.stack.app.records.get(request.values.get("id", ""))
 
     def _back(self) -> AnyResponse:

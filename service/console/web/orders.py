@@ -20,7 +20,7 @@ from service.request.columns import renamed
 
 if TYPE_CHECKING:
     from service.console.stacks import Stack
-    from service.store.tables import BatchItem
+    from service.record import BatchRecord
 
 RUN, CSV = "run", "csv"
 GOING, DONE, FAILED = "going", "done", "failed"
@@ -56,7 +56,7 @@ class Orders:
         """Batches whose CSV is being made."""
         return [batch for batch, order in self._by_batch.items() if (order.kind, order.state) == (CSV, GOING)]
 
-    def of(self, record: BatchItem) -> Order | None:
+    def of(self, record: BatchRecord) -> Order | None:
         """What was ordered for a batch and is not told by its record; an order that failed stays until the next."""
         order = self._by_batch.get(record.batch_id)
         if order is None or order.kind == CSV or order.state != GOING:
@@ -69,7 +69,7 @@ class Orders:
             self._end_run(record, order, execution)
         return order
 
-    def _end_run(self, record: BatchItem, order: Order, execution: dict[str, str]) -> None:
+    def _end_run(self, record: BatchRecord, order: Order, execution: dict[str, str]) -> None:
         """Ends the order of a run whose execution ended and whose record, as it was read, knows nothing of it."""
         if self._stack.app.records.get(record.batch_id).execution_arn == order.execution_arn:
             order.end()
@@ -81,7 +81,7 @@ class Orders:
         else:
             order.end("the execution ended without running a row")
 
-    def run_again(self, record: BatchItem) -> None:
+    def run_again(self, record: BatchRecord) -> None:
         """Starts a run of the rows that did not succeed; raises BatchRefused, BatchRunning, BatchExpired."""
         with self._lock:
             self._check_free(record)
@@ -89,16 +89,16 @@ class Orders:
             arn = runs.start_rerun(self._stack, {"rerun_of": which})
             self._by_batch[record.batch_id] = Order(RUN, now_iso(), execution_arn=arn)
 
-    def make_csv(self, record: BatchItem) -> None:
+    def make_csv(self, record: BatchRecord) -> None:
         """Begins to make the CSV again; raises BatchRefused, BatchRunning, BatchExpired."""
         with self._lock:
             self._check_free(record)
             order = self._by_batch[record.batch_id] = Order(CSV, now_iso())
-        form = (record.csv or {}).get("format") or "csv"
+        form = record.csv_format
         location = (str(record.output_bucket), renamed(str(record.output_key), form))
         threading.Thread(target=self._aggregate, args=(record.batch_id, location, order), daemon=True).start()
 
-    def _check_free(self, record: BatchItem) -> None:
+    def _check_free(self, record: BatchRecord) -> None:
         check_ready(record, own=False)
         order = self.of(record)
         if order is not None and order.state == GOING:

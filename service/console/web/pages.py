@@ -16,13 +16,12 @@ from service.console.web.orders import GOING
 from service.export import multi_file
 from service.models import FAILURES, OPEN, BatchStatus, RowStatus, now_iso, row_id, row_number, split_s3_uri
 from service.steps import aggregate_results
-from service.store.batches import LISTING
 from service.store.page_tokens import Page, Position, from_token, to_token
-from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
     from service.console.stacks import Stack
     from service.console.web.orders import Orders
+    from service.record import BatchRecord
 
 PAGE = 50  # batches, or rows, of a page
 
@@ -48,14 +47,8 @@ class Pages:
         )
 
     def _newest(self, prepared_at: str | None, batch_id: str | None) -> Any:
-        self.stack.app.records  # noqa: B018 - the models speak to this stack
-        after = None
-        if prepared_at and batch_id:
-            values = {"listing": LISTING, "prepared_at": prepared_at, "batch_id": batch_id, "item": "batch"}
-            after = {name: {"S": value} for name, value in values.items()}
-        return BatchItem.listing_index.query(
-            LISTING, scan_index_forward=False, last_evaluated_key=after, limit=PAGE + 1
-        )
+        after = (prepared_at, batch_id) if prepared_at and batch_id else None
+        return self.stack.app.records.newest(limit=PAGE + 1, after=after)
 
     def batch(self) -> str:
         """One batch as it is now; the page asks for itself again while something is under way."""
@@ -80,7 +73,7 @@ class Pages:
             commands=labels.commands(shown, self.stack_name),
         )
 
-    def _files(self, record: BatchItem) -> int:
+    def _files(self, record: BatchRecord) -> int:
         """How many objects the results are: only Parquet may be several."""
         place = split_s3_uri(str(record.csv_location))
         if place is None or not place[1].lower().endswith(".parquet"):
@@ -99,7 +92,7 @@ class Pages:
         rows = self.stack.app.queries.failed(record.batch_id, status, error, after=page.after, at_most=PAGE + 1)
         some = list(islice(rows, PAGE + 1))
         counts = None if record.status in OPEN else record.counts
-        known = {group["error"] for group in record.errors or [] if group["count"]}
+        known = {group["error"] for group in record.errors if group["count"]}
         return render_template(
             "failed.html",
             batch_id=record.batch_id,
@@ -118,7 +111,7 @@ class Pages:
         record = self._kept()
         given = request.args.get("row", "").replace(",", "").strip()
         is_number = given.isascii() and given.isdigit()
-        number, total = int(given[:11]) if is_number else None, int(record.row_count or 0)
+        number, total = int(given[:11]) if is_number else None, record.rows
         identifier = row_id(number) if number is not None else given
         item = one_row.stored(self.stack.app, record.batch_id, identifier) if identifier else None
         if item is None and not (number and number <= total):
@@ -146,7 +139,7 @@ class Pages:
         cost = cost_of(plan, {"SUCCESS": selection.count}, chunks).total_usd if selection.count else 0.0
         return render_template("rerun.html", batch_id=record.batch_id, selection=selection, cost=cost)
 
-    def _kept(self) -> BatchItem:
+    def _kept(self) -> BatchRecord:
         """The record of a batch whose results are not past their time; raises BatchExpired."""
         record = self._record()
         if expired(record):
@@ -154,5 +147,5 @@ class Pages:
             raise BatchExpired(f"the results of batch {record.batch_id} have expired; its last CSV: {last}")
         return record
 
-    def _record(self) -> BatchItem:
+    def _record(self) -> BatchRecord:
         return self.stack.app.records.get(request.values.get("id", ""))
