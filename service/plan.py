@@ -24,10 +24,13 @@ class RetryPolicy:
 class Plan:
     """What the rows of a batch are run by.
 
-    `source`: place, version and form of the source (`SourceObject.of` and `SourceFormat.of` read it). `columns`: names
-    in the source's header; `output_columns`: fields of the output mapping, None where the results name them. `inner`:
-    rows in flight within one chunk. `stopping`: rules that end the batch early, None without any. `profile`: what the
-    costs are estimated by. `ttl`: when the results expire, in seconds since 1970, None for never.
+    `input_mapping`, `output_mapping`: as they were written, for people and for a rerun. `input_plan`, `output_plan`:
+    the same resolved, in the one form that functions run by (`service/mapping/input_plan.py`,
+    `service/extraction/stored_plan.py`). `conditions`: when an output is that of a failed call, as the target is
+    registered. `source`: place, version and form of the source (`SourceObject.of` and `SourceFormat.of` read it).
+    `columns`: names in its header; `output_columns`: the fields, None where only the results name them. `inner`: rows
+    in flight within one chunk. `stopping`: rules that end the batch early, None without any. `profile`: what the costs
+    are estimated by. `ttl`: when the results expire, in seconds since 1970, None for never.
     """
 
     kind: Literal["tool", "agent"]
@@ -35,8 +38,10 @@ class Plan:
     target_arn: str
     target_version: int | None = None
     input_mapping: Any = field(default_factory=dict)
+    input_plan: dict[str, Any] = field(default_factory=dict)
     input_schema: dict[str, Any] | None = None
     output_mapping: Any = None
+    output_plan: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     output_columns: Sequence[str] | None = None
     columns: Sequence[str] = ()

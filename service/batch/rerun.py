@@ -20,6 +20,7 @@ from service.batch.progress import BatchExpired, BatchRunning, check_ready
 from service.batch.selection import read_wanted, select
 from service.errors import BatchRefused, Problem, SourceChanged
 from service.extraction.compiler import compile_output_mapping, with_conditions
+from service.extraction.stored_plan import to_json
 from service.mapping.input_mapping import compile_input_mapping
 from service.mapping.schema import check_required, compile_input_schema
 from service.models import OPEN, BatchStatus, now_iso, results_key, target_name
@@ -134,7 +135,9 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
     plan = replace(
         plan,
         input_mapping=parsed.input_mapping,
+        input_plan=fields.to_json(),
         output_mapping=mapping,
+        output_plan=to_json(output),
         output_columns=output.columns,
         source={**plan.source, **src},
         **run_by(config, layout),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.console.mapping_files import field_of, step_of
@@ -42,7 +41,7 @@ def _whole_fault(plan: OutputPlan, output: Any) -> bool:
     extraction = plan.extract(output)
     if extraction.ok or extraction.fault is not None:
         return not extraction.ok
-    failures = replace(plan, columns=None, methods=(Method("direct"),), chains=()).extract(output).failures
+    failures = plan.part(columns=None, methods=(Method("direct"),), chains=()).extract(output).failures
     return bool(failures) and not failures[0].startswith("direct: ")
 
 
@@ -74,7 +73,7 @@ def _tried(method: Method, one: Field, reason: str | None) -> dict[str, Any]:
 def _by_chain(plan: OutputPlan, chain: Chain, output: Any) -> dict[str, Any]:
     bare, steps = _bare(chain.field), []
     for method in chain.methods:
-        alone = replace(plan, columns=(bare.name,), methods=(), chains=(Chain(bare, (method,)),)).extract(output)
+        alone = plan.part(columns=(bare.name,), methods=(), chains=(Chain(bare, (method,)),)).extract(output)
         reason = None if alone.ok else _reason(alone, method, bare)
         steps.append(_tried(method, field_of(method, bare.name) or bare, reason))
         if alone.ok:
@@ -87,9 +86,9 @@ def _by_method(plan: OutputPlan, output: Any) -> list[dict[str, Any]]:
     steps: dict[str, list[dict[str, Any]]] = {name: [] for name in plan.columns or ()}
     values: dict[str, Any] = {}
     for method in plan.methods:
-        whole = replace(plan, methods=(method,)).extract(output)
+        whole = plan.part(methods=(method,)).extract(output)
         bare = _with_fields(method, tuple(_bare(one) for one in method.fields))
-        found = replace(plan, methods=(bare,)).extract(output).fields
+        found = plan.part(methods=(bare,)).extract(output).fields
         for one in bare.fields:
             reason = None
             if found.get(one.name) is None:
@@ -106,7 +105,7 @@ def _by_method(plan: OutputPlan, output: Any) -> list[dict[str, Any]]:
 
 def _missed(plan: OutputPlan, method: Method, one: Field, output: Any) -> str:
     """Why a method did not find one of its fields."""
-    alone = replace(plan, columns=(one.name,), methods=(_with_fields(method, (one,)),)).extract(output)
+    alone = plan.part(columns=(one.name,), methods=(_with_fields(method, (one,)),)).extract(output)
     return "found nothing beside the other fields" if alone.ok else _reason(alone, method, one)
 
 

@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 from service.batch.progress import BatchRunning, check_ready
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.extraction.compiler import compile_output_mapping, with_conditions
+from service.extraction.stored_plan import to_json
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.request import checks
 from service.request.parse import read_input
@@ -100,7 +101,7 @@ def check(app: App, record: BatchRecord, given: Mapping[str, Any]) -> Remap:
         message = f"the plan of batch {record.batch_id} is not stored any more: it cannot be remapped"
         raise BatchRefused([Problem("batch_id", message)])
     mapping, csv, compiled = _read(record, plan, given)
-    plan = replace(plan, output_mapping=mapping, output_columns=compiled.columns)
+    plan = replace(plan, output_mapping=mapping, output_plan=to_json(compiled), output_columns=compiled.columns)
     columns = {"include_original": compiled.include_original, "add_metadata": compiled.add_metadata}
     return Remap(record, compiled, plan, {**record.csv, **csv, **columns})
 

@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 from jmespath import exceptions, functions, parser
 
 from service.errors import nearest
+from service.expressions import regex as re2_regex
 from service.expressions.evaluation import Node, runnable
-from service.expressions.functions import FUNCTIONS, Pattern, PatternFault, compile_regex
+from service.expressions.functions import FUNCTIONS
+from service.expressions.regex import Pattern, PatternFault, Regex, finder
 
 # Every fault that a JMESPath function or comparison can raise on a JSON value; what is not here is a fault of ours.
 _RUN_TIME_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
@@ -30,12 +32,16 @@ class ExpressionFault(Exception):
 
 
 class Expression:
-    """A compiled expression; `names` are the fields of the root with which its paths begin."""
+    """A compiled expression; `names` are the fields of the root with which its paths begin.
 
-    __slots__ = ("_run", "_tree", "names", "text")
+    `stored` is its JSON, of which `compile_stored` makes it again: the text, or a pattern with what it is applied to.
+    """
 
-    def __init__(self, text: str, tree: Node) -> None:
+    __slots__ = ("_run", "_tree", "names", "stored", "text")
+
+    def __init__(self, text: str, tree: Node, stored: Any = None) -> None:
         self.text = text
+        self.stored: Any = text if stored is None else stored
         self.names = frozenset(_root_names(tree))
         self._tree = tree
         self._run = runnable(tree)
@@ -43,10 +49,11 @@ class Expression:
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
-    def parsed(self, text: str, pattern: Pattern) -> Expression:
-        """The expression of `text`, which applies a pattern to what this one finds."""
+    def parsed(self, text: str, pattern: Pattern, group: int | str | None = None) -> Expression:
+        """Return the expression of `text`, which applies a pattern to what this one finds."""
         literal = {"type": "literal", "children": [], "value": pattern}
-        return Expression(text, {"type": "function_expression", "children": [self._tree, literal], "value": "parse"})
+        tree = {"type": "function_expression", "children": [self._tree, literal], "value": "parse"}
+        return Expression(text, tree, {"pattern": text, "of": self.stored, "group": group})
 
     def find(self, value: Any) -> Any:
         """The value found, or None when there is none or a function refused what it was given."""
@@ -92,7 +99,23 @@ def compile_pattern(regex: str, subject: Expression | None = None, group: int | 
     `group` is a group's number or name; without it, the first group, or the whole match where there is none.
     """
     source = subject or compile_expression("content")
-    return source.parsed(regex, _pattern(regex, regex, 0, group))
+    return source.parsed(regex, _pattern(regex, regex, 0, group), group)
+
+
+def compile_stored(stored: Any) -> Expression:
+    """Return the expression of its JSON (`Expression.stored`)."""
+    if isinstance(stored, str):
+        return compile_expression(stored)
+    return compile_pattern(stored["pattern"], compile_stored(stored["of"]), stored["group"])
+
+
+def compile_regex(pattern: str) -> Regex:
+    """Return a regular expression of a configuration, compiled; raises ExpressionFault, with a caret at the fault."""
+    try:
+        return re2_regex.compile_regex(pattern)
+    except PatternFault as fault:
+        place = pattern.find(fault.fragment) if fault.fragment else -1
+        raise ExpressionFault(pattern, max(0, place), fault.reason) from None
 
 
 def _reason(text: str, fault: exceptions.ParseError) -> str:
@@ -118,7 +141,7 @@ def _reason(text: str, fault: exceptions.ParseError) -> str:
 def _pattern(regex: str, text: str, position: int, group: int | str | None = None) -> Pattern:
     """What a regular expression finds; `position` is where it stands in the expression `text`."""
     try:
-        return compile_regex(regex, group)
+        return finder(regex, group)
     except PatternFault as fault:
         place = text.find(fault.fragment, position) if fault.fragment else -1
         raise ExpressionFault(text, position if place < 0 else place, fault.reason) from None

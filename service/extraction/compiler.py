@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from service.errors import BatchRefused, nearest
 from service.extraction.fields import OutputPlan
 from service.extraction.forms import FORMS
-from service.extraction.methods import chooser
 from service.extraction.parts import BESIDE_KEYS, CONDITION_KEYS, CSV_KEYS, Reader
 from service.extraction.refusals import Watch
 
@@ -16,10 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.expressions.language import Expression
-    from service.extraction.methods import Field
 
 MAX_FIELDS = 500
-_LOOK_AT_ALL = frozenset({"jmespath", "direct", "extract_fields"})
 
 
 def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str | None = None) -> OutputPlan:
@@ -32,41 +29,13 @@ def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str
     if compiler.reader.problems:
         raise BatchRefused(compiler.reader.problems)
     include, add = (compiler.csv.get(key, True) for key in ("include_original", "add_metadata"))
-    watch = compiler.watch(plan)
-    plan = replace(plan, include_original=include, add_metadata=add, watch=watch)
-    wanted = _wanted(plan)
-    return replace(plan, choose=chooser(wanted)) if wanted else plan
+    return replace(plan, include_original=include, add_metadata=add, watch=compiler.watch())
 
 
 def with_conditions(mapping: Any, registered: Mapping[str, Any]) -> Any:
     """The mapping with the conditions of its target's registration, where it says nothing of them itself."""
     rest = {key: value for key, value in registered.items() if value and not (mapping and key in mapping)}
     return {**rest, **(mapping or {})} if rest and isinstance(mapping, dict | None) else mapping
-
-
-def _wanted(plan: OutputPlan) -> list[list[list[Field]]]:
-    """The fields that a text's JSON may have: of each method, or of all chains, each with the ways to find it."""
-    if plan.chains:
-        chains = [
-            ([method.fields[0] for method in chain.methods], chain.field.required and chain.field.default is None)
-            for chain in plan.chains
-        ]
-        return [[ways for ways, required in chains if required] or [ways for ways, _ in chains]]
-    by_method = []
-    for method in plan.methods:
-        needed = [one for one in method.fields if one.name in method.required]
-        needed = needed or [one for one in method.fields if one.default is None] or list(method.fields)
-        if needed:
-            by_method.append([[one] for one in needed])
-    return by_method
-
-
-def _named(plan: OutputPlan) -> frozenset[str]:
-    """The fields that a mapping takes of the output itself."""
-    methods = [*plan.methods, *(method for chain in plan.chains for method in chain.methods)]
-    fields = [one for method in methods if method.name in _LOOK_AT_ALL for one in method.fields]
-    names = [{one.name} if one.expression is None else one.expression.names for one in fields]
-    return frozenset().union(*names)
 
 
 class _Compiler:
@@ -78,11 +47,11 @@ class _Compiler:
         self.csv: dict[str, bool] = {}
         self.conditions: dict[str, tuple[tuple[Expression, ...], bool]] = {}
 
-    def watch(self, plan: OutputPlan) -> Watch:
-        """When an output of the plan counts as that of a failed call."""
+    def watch(self) -> Watch:
+        """Return when an output counts as that of a failed call."""
         fail, off = self.conditions.get("fail_when", ((), False))
         retry, _ = self.conditions.get("retry_when", ((), False))
-        return Watch(fail, retry, not off, _named(plan))
+        return Watch(fail, retry, not off)
 
     def plan(self, mapping: Any, path: str) -> OutputPlan:
         if mapping is None or not self.reader.is_object(mapping, path, "a mapping"):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.expressions.json_text import parse_text
 from service.expressions.model_text import last_answer
 from service.expressions.values import coerced, described, formatted, listed, named, settled, transformed
 from service.extraction.conversation import Reading
-from service.extraction.methods import FINDERS, Field, Found, Method
+from service.extraction.methods import FINDERS, Field, Found, Method, chooser
 from service.extraction.refusals import USUAL, refused
 from service.extraction.stop_reasons import stopped, without_last
 from service.models import RowStatus
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from service.extraction.conversation import Choose
     from service.extraction.refusals import Fault, Watch
+
+
+_LOOK_AT_ALL = frozenset({"jmespath", "direct", "extract_fields"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class OutputPlan:
     """A compiled output mapping; `columns` is None when only the results tell which fields there are.
 
     `include_original` and `add_metadata` say whether the CSV has the source's columns, and those beginning with `_`;
-    `watch` when an output is that of a failed call, `choose` which of the values in a text is the answer.
+    `watch` when an output is that of a failed call. What follows from the fields is added here: which of the values in
+    a text is the answer (`choose`), and which fields of the output are asked for (`watch.named`).
     """
 
     columns: tuple[str, ...] | None
@@ -89,7 +93,20 @@ class OutputPlan:
     include_original: bool = True
     add_metadata: bool = True
     watch: Watch = USUAL
-    choose: Choose = last_answer
+    choose: Choose = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out what follows from the fields."""
+        object.__setattr__(self, "watch", self.watch._replace(named=_named(self)))
+        wanted = _wanted(self)
+        object.__setattr__(self, "choose", chooser(wanted) if wanted else last_answer)
+
+    def part(self, **changes: Any) -> OutputPlan:
+        """Return the plan with other methods, chains or columns, which reads an output as the whole one does."""
+        made = replace(self, **changes)
+        object.__setattr__(made, "watch", self.watch)
+        object.__setattr__(made, "choose", self.choose)
+        return made
 
     def extract(self, output: Any) -> Extraction:
         """The fields of one output; never raises on a JSON value."""
@@ -137,14 +154,39 @@ def _by_method(plan: OutputPlan, reading: Reading) -> Extraction:
     return Extraction({}, None, tuple(failures))
 
 
+def _wanted(plan: OutputPlan) -> list[list[list[Field]]]:
+    """The fields that a text's JSON may have: of each method, or of all chains, each with the ways to find it."""
+    if plan.chains:
+        chains = [
+            ([method.fields[0] for method in chain.methods], chain.field.required and chain.field.default is None)
+            for chain in plan.chains
+        ]
+        return [[ways for ways, required in chains if required] or [ways for ways, _ in chains]]
+    by_method = []
+    for method in plan.methods:
+        needed = [one for one in method.fields if one.name in method.required]
+        needed = needed or [one for one in method.fields if one.default is None] or list(method.fields)
+        if needed:
+            by_method.append([[one] for one in needed])
+    return by_method
+
+
+def _named(plan: OutputPlan) -> frozenset[str]:
+    """The fields that a mapping takes of the output itself."""
+    methods = [*plan.methods, *(method for chain in plan.chains for method in chain.methods)]
+    fields = [one for method in methods if method.name in _LOOK_AT_ALL for one in method.fields]
+    names = [{one.name} if one.expression is None else one.expression.names for one in fields]
+    return frozenset().union(*names)
+
+
 def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
     """Each field by the first of its own methods that finds it."""
     fields: dict[str, Any] = {}
     winners: dict[str, None] = {}
     looked: dict[str, Found] = {}  # one look for all fields that are sought by the same method and tool
     failures, missing = [], False
-    for field, methods in chains:
-        fields[field.name] = field.default
+    for one, methods in chains:
+        fields[one.name] = one.default
         tried = []
         for method in methods:
             found = looked.get(method.label)
@@ -154,13 +196,13 @@ def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
                     looked[method.label] = found
             value = _value(method.fields[0], found)[0] if found.roots else None
             if value is not None:
-                fields[field.name] = value
+                fields[one.name] = value
                 winners[method.label] = None
                 break
             tried.append(_failure(method, _values(method, found)[1] if found.roots else [found.reason]))
         else:
-            failures.append(f"{field.name}: {', '.join(tried)}")
-            missing = missing or (field.required and field.default is None)
+            failures.append(f"{one.name}: {', '.join(tried)}")
+            missing = missing or (one.required and one.default is None)
     if not winners or missing:
         return Extraction(fields if winners else {}, None, tuple(failures))
     return Extraction(fields, "+".join(winners))

@@ -1,4 +1,4 @@
-"""Row to target_input: the input mapping, compiled once against the source's columns.
+"""An input mapping as it is written, read against the source's columns with every problem at once.
 
 Which columns are passed: those of `column_mappings` (or the short form, or `columns`) under their new names, those of
 `include_columns` under their own, and with `exclude_columns` all but these and the renamed ones. Without any of them,
@@ -7,19 +7,16 @@ all columns. `static_values` and `transformations` add fields to that. Every fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, nearest
-from service.mapping.conversions import TYPES, RowNotMapped, convert, shown
+from service.mapping.conversions import TYPES, shown
 from service.mapping.envelope import ENVELOPES
+from service.mapping.input_plan import InputPlan
 from service.mapping.transformations import ROOT, TRANSFORMATIONS, Compiler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from service.mapping.schema import InputSchema
-    from service.mapping.transformations import Build
 
 # Older names of `column_mappings`, alone or one in the other.
 _OLDER = ("csv_columns_to_agent_input", "csv_column_mapping")
@@ -33,52 +30,6 @@ _FORMS: dict[str, type] = {  # the keys of the long form, and what each holds
     "types": dict,
     "envelope": str,
 }
-
-
-@dataclass(frozen=True)
-class InputPlan:
-    """A compiled input mapping; `columns_used` are in the source's order."""
-
-    columns_used: tuple[str, ...]
-    envelope: str = "default"
-    passed: tuple[tuple[str, str], ...] = ()  # (field, column)
-    static: Mapping[str, Any] = field(default_factory=dict)
-    built: tuple[tuple[str, Build], ...] = ()  # (field, what makes it of a row)
-    converted: tuple[tuple[str, str, str], ...] = ()  # (field, its type, where it comes from)
-    schema: InputSchema | None = None  # what the fields must fit
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every field that the target is given, for whatever row."""
-        return (*(name for name, _ in self.passed), *self.static, *(name for name, _ in self.built))
-
-    def fields(self, row: Mapping[str, str]) -> dict[str, Any]:
-        """Return the target's fields: columns in mapping order, then static values, then transformations.
-
-        Raises RowNotMapped, and nothing else, whatever the row holds.
-        """
-        try:
-            fields: dict[str, Any] = {name: row[column] for name, column in self.passed}
-            fields.update(self.static)
-            for name, build in self.built:
-                fields[name] = _built(name, build, row)
-        except KeyError as error:
-            raise RowNotMapped(f"the row has no cell for the column {error.args[0]!r}") from error
-        for name, kind, source in self.converted:
-            try:
-                fields[name] = convert(kind, fields[name])
-            except ValueError as fault:
-                raise RowNotMapped(f"field {name!r} of type {kind}, from {source}: {fault}") from None
-        if self.schema is not None:
-            self.schema.check(fields)
-        return fields
-
-
-def _built(name: str, build: Build, row: Mapping[str, str]) -> Any:
-    try:
-        return build(row)
-    except RowNotMapped as trouble:
-        raise RowNotMapped(f"field {name!r}, from {trouble.message}") from None
 
 
 def compile_input_mapping(mapping: Mapping[str, Any] | None, columns: Sequence[str]) -> InputPlan:
@@ -96,7 +47,7 @@ class _MappingCompiler(Compiler):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)
         self.passed: list[tuple[str, str]] = []
-        self.built: list[tuple[str, Build]] = []
+        self.built: list[tuple[str, str, dict[str, Any]]] = []
         self.sources: dict[str, str] = {}  # field → where it comes from
         self.types: dict[str, tuple[Any, str]] = {}  # field → its type, and where that is said
 
@@ -121,6 +72,8 @@ class _MappingCompiler(Compiler):
         envelope = self.envelope(forms.get("envelope", "default"))
         if not (self.sources or self.problems):
             self.problem(ROOT, "gives the target no field: name a column, a static value or a transformation")
+        if self.problems:
+            return InputPlan(())
         used = tuple(column for column in self.columns if column in self.used)
         return InputPlan(used, envelope, tuple(self.passed), static, tuple(self.built), converted)
 
@@ -234,9 +187,9 @@ class _MappingCompiler(Compiler):
                 hint = nearest(str(kind or ""), TRANSFORMATIONS)
                 self.problem(f"{path}.type", f"unknown transformation {shown(kind)}: {hint}")
             elif self.typed(spec.get("config"), dict, f"{path}.config"):
-                build = TRANSFORMATIONS[kind](self, spec["config"], f"{path}.config")
-                if build is not None:
-                    self.built.append((name, build))
+                resolved = TRANSFORMATIONS[kind](self, spec["config"], f"{path}.config")
+                if resolved is not None:
+                    self.built.append((name, kind, resolved))
 
     def convert(self, types: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
         """Return the fields that are not left as text, each with its type and where it comes from."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from service.errors import BatchRefused, Problem, nearest
 from service.mapping.conversions import RowNotMapped, shown
 from service.mapping.schema_keywords import extra_names, keywords
-from service.mapping.transformations import compile_regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,19 +53,44 @@ class InputSchema:
             raise RowNotMapped(f"the fields do not fit the target's input_schema: {'; '.join(told)}")
 
 
+def input_schema(schema: Any) -> InputSchema | None:
+    """Return what checks rows against a schema that is known to be one; None where it asks for nothing."""
+    if not schema:
+        return None
+    from jsonschema import validators  # type: ignore[import-untyped]  # noqa: PLC0415 - 40 ms of a cold start
+    from referencing import Registry  # noqa: PLC0415 - only where a target has a schema
+
+    standard = validators.validator_for({"$schema": schema.get("$schema", _DRAFT)})
+    return InputSchema(validators.extend(standard, keywords(standard.VALIDATORS))(_bare(schema), registry=Registry()))
+
+
+def _bare(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema without its dialect.
+
+    A schema that names its dialect again, where a reference comes to it, would be given to a validator that is not
+    ours, and that runs patterns on a backtracking engine.
+    """
+    return {key: value for key, value in schema.items() if key != "$schema"}
+
+
 def compile_input_schema(schema: Any) -> InputSchema | None:
-    """The schema compiled, or None where it asks for nothing; raises BatchRefused with every problem in it."""
+    """Return what checks rows against a schema, None where it asks for nothing.
+
+    Raises BatchRefused with every problem in the schema.
+    """
     if schema is None or schema == {}:
         return None
     if not isinstance(schema, dict):
         raise _refused(f"must be an object, not {shown(schema)}")
     try:
-        compiled = _compiled(schema)
+        _check(schema)
+        compiled = input_schema(schema)
+        ends = compiled is None or compiled.ends()
     except RecursionError:
         raise _refused("is nested too deeply") from None
     except (ValueError, TypeError, AttributeError, LookupError) as fault:  # an $id that is none, and the like
         raise _refused(f"cannot be read: {fault}") from None
-    if not compiled.ends():
+    if not ends:
         raise _refused("a reference in it leads to itself: the check of a row would not end")
     return compiled
 
@@ -87,17 +111,16 @@ def check_required(schema: Any, names: Iterable[str]) -> None:
         raise BatchRefused([Problem("input_mapping", message)])
 
 
-def _compiled(schema: dict[str, Any]) -> InputSchema:
-    from jsonschema import validators  # type: ignore[import-untyped]  # noqa: PLC0415 - 40 ms of a cold start
-    from referencing import Registry, jsonschema  # noqa: PLC0415 - only where a target has a schema
+def _check(schema: dict[str, Any]) -> None:
+    """Raise BatchRefused with what is wrong in a schema; a library that it confuses raises what it likes."""
+    from jsonschema import validators  # noqa: PLC0415
+    from referencing import Registry, jsonschema  # noqa: PLC0415
 
     dialect = schema.get("$schema", _DRAFT)
     standard = validators.validator_for({"$schema": dialect} if isinstance(dialect, str) else {}, default=None)
     if standard is None:
         raise _refused(f"there is no dialect {shown(dialect)} here: use {_DRAFT}, or leave it out", ".$schema")
-    # A schema that names its dialect again, where a reference comes to it, would be given to a validator that is not
-    # ours, and that runs patterns on a backtracking engine.
-    bare = {key: value for key, value in schema.items() if key != "$schema"}
+    bare = _bare(schema)
     problems = [
         Problem(_below(PATH, error.absolute_path), error.message[:200])
         for error in islice(standard(standard.META_SCHEMA).iter_errors(bare), _LOOKED_AT)
@@ -108,8 +131,6 @@ def _compiled(schema: dict[str, Any]) -> InputSchema:
         problems = list(_Look(specification).problems(bare, Registry().resolver_with_root(root)))
     if problems:
         raise BatchRefused(dict.fromkeys(problems))
-    validator = validators.extend(standard, keywords(standard.VALIDATORS))
-    return InputSchema(validator(bare, registry=Registry()))
 
 
 class _Look:
@@ -169,7 +190,7 @@ class _Look:
 
 
 def _of_pattern(pattern: Any, path: str) -> Iterator[Problem]:
-    from service.expressions.language import ExpressionFault  # noqa: PLC0415
+    from service.expressions.language import ExpressionFault, compile_regex  # noqa: PLC0415 - jmespath
 
     if isinstance(pattern, str):
         try:

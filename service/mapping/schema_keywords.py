@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.mapping.transformations import compile_regex
+from service.expressions.regex import PatternFault, compile_regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,11 +57,9 @@ def _error(message: str) -> Any:
 
 
 def _matches(pattern: str, text: Any) -> bool:
-    from service.expressions.language import ExpressionFault  # noqa: PLC0415
-
     try:
         return compile_regex(pattern).search(str(text).encode("utf-8", "replace")) is not None
-    except ExpressionFault as fault:  # in a place that nobody took for a schema
+    except PatternFault as fault:  # in a place that nobody took for a schema
         raise ValueError(str(fault)) from None
 
 

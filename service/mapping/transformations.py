@@ -1,33 +1,24 @@
-"""Fields made of the row's cells: one function for each type of an input mapping's transformations."""
+"""Fields made of the row's cells, as an input mapping asks for them: each type's configuration, read and resolved."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from service.errors import Problem, nearest
-from service.mapping.conversions import RowNotMapped, parse_json, shown, sound
+from service.mapping.conversions import shown, sound
 
 if TYPE_CHECKING:
-    from service.expressions.language import Expression
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-Build = Callable[[Mapping[str, str]], Any]  # makes the field of a row
+    from service.expressions.regex import Regex
+
+Resolved = dict[str, Any]  # a configuration, as the builders of `service/mapping/input_plan.py` take it
 ROOT = "input_mapping"
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _KIND_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
-
-
-class Regex(Protocol):
-    """A compiled pattern of RE2, whose groups' names are bytes."""
-
-    groups: int
-    groupindex: Mapping[bytes, int]
-
-    def search(self, text: bytes) -> Any: ...  # noqa: D102 - the engine's own
 
 
 class Compiler:
@@ -86,22 +77,7 @@ class Compiler:
         return found
 
 
-def compile_regex(pattern: str) -> Regex:
-    """RE2's form of a pattern, which runs in linear time on UTF-8; ExpressionFault, with a caret, if unsupported."""
-    from service.expressions.language import compile_pattern  # noqa: PLC0415 - with re2, only where a pattern is used
-
-    return _compiled_regex(compile_pattern(pattern).text)
-
-
-@lru_cache(maxsize=512)
-def _compiled_regex(pattern: str) -> Regex:
-    import re2  # noqa: PLC0415
-
-    compiled: Regex = re2.compile(pattern.encode("utf-8", "replace"))
-    return compiled
-
-
-def _concat(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build | None:
+def _concat(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved | None:
     """Compile `concat`: the cells of some columns with a separator between them."""
     compiler.check_keys(config, ("columns", "separator"), path)
     names, separator = config.get("columns"), config.get("separator")
@@ -113,10 +89,10 @@ def _concat(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build |
         compiler.problem(f"{path}.columns", "needs at least one column")
     found = [compiler.column(name, f"{path}.columns[{index}]") for index, name in enumerate(names or [])]
     columns = [column for column in found if column is not None]
-    return (lambda row: separator.join([row[column] for column in columns])) if fit else None
+    return {"columns": columns, "separator": separator} if fit else None
 
 
-def _template(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build | None:
+def _template(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved | None:
     """Compile `template`: text in which `{column}` stands for a cell, and `{{` and `}}` for braces."""
     compiler.check_keys(config, ("template",), path)
     text = config.get("template")
@@ -138,8 +114,7 @@ def _template(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build
         else:
             message = f"has a {brace[0]!r} without its counterpart at character {end}: write {brace[0] * 2!r} for one"
             compiler.problem(path, message)
-    tail = before + text[end:]
-    return lambda row: "".join([f"{lead}{row[column]}" for lead, column in parts if column is not None]) + tail
+    return {"parts": [[lead, column] for lead, column in parts], "tail": before + text[end:]}
 
 
 def _check_placeholders(compiler: Compiler, text: str, path: str) -> None:
@@ -159,61 +134,35 @@ def _check_placeholders(compiler: Compiler, text: str, path: str) -> None:
         compiler.problem(path, f"{message} where a cell belongs, or put a constant under static_values")
 
 
-def _jsonpath(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build | None:
+def _jsonpath(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved | None:
     """Compile `jsonpath`: what an expression finds in a cell that holds JSON."""
     compiler.check_keys(config, ("column", "source", "path", "default"), path)
     column = _one_column(compiler, config, path)
-    expression: Expression | None = None
+    expression = None
     if compiler.typed(config.get("path"), str, f"{path}.path"):
         from service.expressions.language import compile_expression  # noqa: PLC0415 - jmespath, where it is used
 
         expression = _checked(compiler, compile_expression, config["path"], f"{path}.path")
-    otherwise = _default(compiler, config, path)
+    default = _default(compiler, config, path)
     if column is None or expression is None:
         return None
-    searched, name = expression, column
-
-    def build(row: Mapping[str, str]) -> Any:
-        found, reason = None, "the cell is blank"
-        if row[name].strip():
-            try:
-                found, fault = searched.search(_document(row[name]))
-                sound(found)
-            except ValueError as error:
-                raise RowNotMapped(f"column {name!r}: {error}") from None
-            reason = f"{shown(searched.text)} finds nothing" + (f" ({fault})" if fault else "")
-        return otherwise(name, reason) if found is None else found
-
-    return build
+    return {"column": column, "path": config["path"], **default}
 
 
-@lru_cache(maxsize=2)
-def _document(cell: str) -> Any:
-    """The JSON in a cell; kept from one field to the next, since several are often made of one cell."""
-    return parse_json(cell)
-
-
-def _regex(compiler: Compiler, config: Mapping[str, Any], path: str) -> Build | None:
+def _regex(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved | None:
     """Compile `regex`: what a pattern's group matches first in a cell."""
     compiler.check_keys(config, ("column", "source", "pattern", "group", "default"), path)
     column = _one_column(compiler, config, path)
     regex: Regex | None = None
     if compiler.typed(config.get("pattern"), str, f"{path}.pattern"):
+        from service.expressions.language import compile_regex  # noqa: PLC0415 - with re2, only where a pattern is used
+
         regex = _checked(compiler, compile_regex, config["pattern"], f"{path}.pattern")
-    otherwise = _default(compiler, config, path)
+    default = _default(compiler, config, path)
     group = None if regex is None else _group(compiler, regex, config.get("group"), f"{path}.group")
-    if column is None or regex is None or group is None:
+    if column is None or group is None:
         return None
-    searched, number, pattern = regex, group, shown(config["pattern"])
-
-    def build(row: Mapping[str, str]) -> Any:
-        match = searched.search(row[column].encode("utf-8", "replace"))
-        found = None if match is None else match.group(number)
-        if found is None:
-            return otherwise(column, f"{pattern} matches nothing")
-        return found.decode("utf-8", "replace")
-
-    return build
+    return {"column": column, "pattern": config["pattern"], "group": group, **default}
 
 
 def _group(compiler: Compiler, regex: Regex, wanted: Any, path: str) -> int | None:
@@ -249,19 +198,12 @@ def _checked(compiler: Compiler, compiled: Callable[[str], Any], text: str, path
         return None
 
 
-def _default(compiler: Compiler, config: Mapping[str, Any], path: str) -> Callable[[str, str], Any]:
-    """What to do when nothing is found: return the default, which may be null, or refuse the row."""
-    if "default" in config:
-        value = compiler.json_value(config["default"], f"{path}.default")
-        return lambda _column, _reason: value
-
-    def refuse(column: str, reason: str) -> Any:
-        raise RowNotMapped(f"column {column!r}: {reason}, and the transformation has no default")
-
-    return refuse
+def _default(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved:
+    """Return the default, which may be null, where the configuration has one."""
+    return {"default": compiler.json_value(config["default"], f"{path}.default")} if "default" in config else {}
 
 
-TRANSFORMATIONS: dict[str, Callable[[Compiler, Mapping[str, Any], str], Build | None]] = {
+TRANSFORMATIONS: dict[str, Callable[[Compiler, Mapping[str, Any], str], Resolved | None]] = {
     "concat": _concat,
     "template": _template,
     "jsonpath": _jsonpath,

@@ -16,7 +16,7 @@ from service.source.row_payload import ROW_BYTES, travelling, wire_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from service.mapping.input_mapping import InputPlan
+    from service.mapping.input_plan import InputPlan
     from service.request.parse import ExecutionConfig
     from service.request.targets import ResolvedTarget
     from service.source.csv_rows import Chunk, Record

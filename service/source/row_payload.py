@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import SourceChanged
 from service.mapping.envelope import target_input
-from service.mapping.input_mapping import InputPlan, compile_input_mapping
+from service.mapping.input_plan import InputPlan
 from service.models import call_name, row_id, row_number
 from service.s3 import objects
 from service.source import csv_rows
@@ -121,9 +121,8 @@ def target_input_again(plans: Plans, event: RowEvent, row: dict[str, str]) -> di
 
 @lru_cache(maxsize=32)
 def input_fields(plans: Plans, batch_id: str, digest: str) -> InputPlan:
-    """The mapping of a plan, compiled once for all rows of a batch."""
-    plan = plans.load(batch_id, digest)
-    return compile_input_mapping(plan.input_mapping, plan.columns)
+    """Return the input mapping of a plan, made once for all rows of a batch."""
+    return InputPlan.of_json(plans.load(batch_id, digest).input_plan)
 
 
 def read_chunk(s3: Any, plan: Plan, chunk: csv_rows.Chunk) -> Iterator[Record]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.batch import rerun
 from service.errors import BatchProcessorError, BatchRefused
+from service.extraction.stored_plan import to_json
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
 from service.plan import Plan
 from service.record import BatchRecord
@@ -82,8 +83,10 @@ def _plan(parsed: BatchInput, record: BatchRecord, checked: Checked) -> Plan:
         target_arn=target.arn,
         target_version=target.version,
         input_mapping=parsed.input_mapping,
+        input_plan=checked.layout.fields.to_json(),
         input_schema=checked.input_schema,
         output_mapping=output_mapping(parsed, target)[0],
+        output_plan=to_json(checked.output),
         conditions=target.conditions,
         output_columns=checked.output.columns,
         columns=opened.columns,

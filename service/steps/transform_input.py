@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.batch.stopping import count_failures
 from service.mapping.conversions import RowNotMapped
-from service.mapping.schema import compile_input_schema
+from service.mapping.schema import input_schema
 from service.models import Result, RowStatus, error_of, now_iso, row_id
 from service.source import csv_rows
 from service.source.row_payload import (
@@ -27,7 +27,7 @@ from service.store.results import to_item
 if TYPE_CHECKING:
     from service.app import App
     from service.events import ChunkAnswer, ChunkEvent, RowPayload, RunEvent
-    from service.mapping.input_mapping import InputPlan
+    from service.mapping.input_plan import InputPlan
     from service.plan import Plan
     from service.source.csv_rows import Record
     from service.store.plans import Plans
@@ -37,8 +37,8 @@ STORED_BYTES = 350_000  # of the 400 KB of an item
 
 @lru_cache(maxsize=32)
 def _input_plan(plans: Plans, batch_id: str, digest: str) -> InputPlan:
-    """The same with the target's input_schema; plans from before there were schemas have none."""
-    schema = compile_input_schema(plans.load(batch_id, digest).input_schema)
+    """Return the input mapping of a plan, with the target's input_schema."""
+    schema = input_schema(plans.load(batch_id, digest).input_schema)
     return replace(input_fields(plans, batch_id, digest), schema=schema)
 
 

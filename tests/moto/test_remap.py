@@ -18,6 +18,8 @@ from made import MACHINE, make_tool, prepared, role, row_event, rows_csv, stored
 from service.console import remap
 from service.console.remap import Fate
 from service.errors import BatchRefused
+from service.extraction.compiler import compile_output_mapping
+from service.extraction.stored_plan import to_json
 from service.models import row_id
 from service.steps import aggregate_results
 from service.steps.write_result import handle_failure, write_output
@@ -190,7 +192,12 @@ def test_the_plan_is_that_of_a_batch_with_this_mapping(app: App) -> None:
     remapped(app, {"output_mapping": NEW})
     record = app.records.get(BATCH)
     old, new = (app.plans.load(BATCH, one.plan_hash) for one in (first, record))
-    assert new == replace(old, output_mapping=NEW, output_columns=["y", "sum"])
+    changed = {
+        "output_mapping": NEW,
+        "output_columns": ["y", "sum"],
+        "output_plan": to_json(compile_output_mapping(NEW)),
+    }
+    assert new == replace(old, **changed)
     assert record.output_columns == ["y", "sum"]
     remapped(app, {"output_mapping": OLD})
     assert app.records.get(BATCH).plan_hash == first.plan_hash

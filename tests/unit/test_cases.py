@@ -11,6 +11,7 @@ import pytest
 from service.errors import BatchRefused
 from service.expressions.language import ExpressionFault, compile_expression
 from service.extraction.compiler import compile_output_mapping
+from service.extraction.stored_plan import of_json, to_json
 
 FOLDER = Path(__file__).parent.parent / "cases"
 EXPRESSION_KEYS = {"comment", "given", "expression", "result", "error", "position", "reason"}
@@ -68,7 +69,10 @@ def test_mapping(case: dict[str, Any]) -> None:
         for problem in raised.value.problems:
             assert case["error"][problem.path] in problem.message
         return
-    plan = compile_output_mapping(case["mapping"], **options)
+    compiled = compile_output_mapping(case["mapping"], **options)
+    plan = of_json(json.loads(json.dumps(to_json(compiled))))  # as the function has it that extracts
+    assert to_json(plan) == to_json(compiled)
+    assert plan.watch.named == compiled.watch.named
     if "columns" in case:
         assert plan.columns == (None if case["columns"] is None else tuple(case["columns"]))
     extraction = plan.extract(case["given"])

@@ -12,8 +12,8 @@ import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.expressions.functions import _spans
 from service.expressions.language import ExpressionFault, compile_expression, compile_pattern
+from service.expressions.regex import _spans
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(

@@ -10,6 +10,7 @@ import pytest
 
 from service.mapping.conversions import RowNotMapped
 from service.mapping.input_mapping import compile_input_mapping
+from service.mapping.input_plan import InputPlan
 
 FOLDER = Path(__file__).parent.parent / "cases"
 KEYS = {"comment", "given", "input_mapping", "result", "error"}
@@ -28,7 +29,9 @@ def every() -> list[Any]:
 @pytest.mark.parametrize("case", every())
 def test_input_mapping(case: dict[str, Any]) -> None:
     assert set(case) <= KEYS
-    plan = compile_input_mapping(case["input_mapping"], list(case["given"]))
+    compiled = compile_input_mapping(case["input_mapping"], list(case["given"]))
+    plan = InputPlan.of_json(json.loads(json.dumps(compiled.to_json())))  # as the functions have it
+    assert plan.to_json() == compiled.to_json()
     if "error" in case:
         with pytest.raises(RowNotMapped) as refused:
             plan.fields(case["given"])

@@ -34,6 +34,13 @@ def test_what_runs_for_every_row_starts_light(name: str) -> None:
     assert loaded(f"handlers.{name}") & {"pydantic", "pynamodb", "yaml"} == set()
 
 
+@pytest.mark.parametrize("name", ["transform_input", "write_result"])
+def test_mappings_are_read_before_a_row_runs(name: str) -> None:
+    """What a plan holds is resolved: neither function reads a mapping as somebody wrote it."""
+    readers = {"extraction.compiler", "extraction.forms", "extraction.parts", "mapping.input_mapping", "request"}
+    assert loaded(f"handlers.{name}") & {f"service.{module}" for module in readers} == set()
+
+
 @pytest.mark.parametrize("name", HANDLERS)
 def test_no_function_loads_the_console(name: str) -> None:
     found = loaded(f"handlers.{name}")

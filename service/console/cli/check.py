@@ -18,7 +18,7 @@ from service.console.cli.common import common, examples, open_stack, said_of_sou
 from service.console.cli.complete import target_option
 from service.cost.estimate import money
 from service.errors import BatchProcessorError
-from service.mapping.input_mapping import compile_input_mapping
+from service.mapping.input_plan import InputPlan
 from service.models import RowStatus, split_s3_uri
 from service.s3 import objects
 from service.source import csv_rows
@@ -141,7 +141,7 @@ def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
     """What the target was given for the first row that could be mapped; None when none could."""
     for row in rows:
         if row["status"] != RowStatus.INVALID_INPUT and row["input_data"]:
-            fields = compile_input_mapping(plan.input_mapping, plan.columns)
+            fields = InputPlan.of_json(plan.input_plan)
             number = row["row_number"] or 0
             item = travelling(plan.kind, plan.target_name, row["batch_id"], number, row["input_data"], fields)
             return item["target_input"]
