@@ -19,35 +19,33 @@ from service.batch import stored_source
 from service.batch.progress import BatchExpired, BatchRunning, check_ready
 from service.batch.selection import read_wanted, select
 from service.errors import BatchRefused, Problem, SourceChanged
-from service.extraction.compiler import compile_output_mapping, with_conditions
 from service.extraction.stored_plan import to_json
-from service.mapping.input_mapping import compile_input_mapping
-from service.mapping.schema import check_required, compile_input_schema
-from service.models import OPEN, BatchStatus, now_iso, results_key, target_name
-from service.permissions import check_output, check_source
-from service.request import targets
-from service.request.checks import check_output_is_free, claim_output, output_mapping
+from service.models import OPEN, BatchStatus, now_iso, target_name
+from service.permissions import check_source
+from service.request import destination, targets
+from service.request.checks import Problems, check_mappings
 from service.request.chunking import Layout, run_by
-from service.request.columns import SUFFIXES, check_format, keys_written, renamed
-from service.request.older_keys import Renamed
+from service.request.columns import SUFFIXES
+from service.request.models import ExecutionConfig, Target
 from service.request.parse import read_input
 from service.s3 import objects
 from service.source.manifest import told, write_manifest
 from service.source.row_lookup import READ_BY, SourceRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from service.app import App
     from service.batch.selection import Selection
     from service.extraction.fields import OutputPlan
     from service.plan import Plan
     from service.record import BatchRecord
+    from service.request.checks import Mappings
+    from service.request.destination import Place
     from service.request.parse import BatchInput
     from service.source.csv_rows import Chunk, Record
 
 _SOON = 3_600  # seconds before a batch's results expire in which no run of it is begun
-_FIXED = ("csv_s3_uri", "target", "source")
 _ONE_RUN = ("limit", "sample")  # of an execution_config: they hold for the run that they were given for
 
 
@@ -58,7 +56,8 @@ class Order:
     record: BatchRecord
     parsed: BatchInput
     plan: Plan
-    output: OutputPlan
+    mappings: Mappings
+    place: Place
     selection: Selection
     layout: Layout
     records: dict[int, Iterator[Record]]  # rows to run, by how often they were run before
@@ -70,9 +69,9 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
     chunks = _chunks(order)
     run = _claim(app, order, event)
     record, identifier = order.record, order.record.batch_id
-    bucket, key = _location(order.parsed, record)
-    if key != results_key(identifier, SUFFIXES[_format(order.parsed, record)]):  # its own, which no other batch has
-        claim_output(app, bucket, key, identifier, order.plan.ttl)
+    own = destination.own_place(app.settings, identifier, SUFFIXES[_format(order.parsed, record)])
+    if order.place != own:  # which no other batch has
+        destination.claim(app.records, order.place, identifier, order.plan.ttl)
     digest = app.plans.save(identifier, order.plan)
     manifest_key = write_manifest(app.s3, app.settings.data_bucket, identifier, run, chunks)
     claimed = app.records.get(identifier)
@@ -86,10 +85,10 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
         runs=runs,
         rows_to_run=order.selection.count,
         kept_counts=order.selection.kept(),
-        output_columns=_columns(record, order.output),
+        output_columns=_columns(record, order.mappings.output),
         csv={**record.csv, **order.parsed.csv.model_dump(include=order.parsed.csv.model_fields_set)},
-        output_bucket=bucket,
-        output_key=key,
+        output_bucket=order.place.bucket,
+        output_key=order.place.key,
     )
     app.records.keep_stopped(identifier, event["execution_arn"])
     counted = {"row_count": record.rows, "rows_to_run": order.selection.count}
@@ -108,41 +107,45 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
 
     Raises BatchRefused with every problem, BatchRunning, BatchExpired, NotFound.
     """
-    asked, problems = read_input({"csv_s3_uri": "s3://batch/source", "target": "batch", "rerun_of": given["rerun_of"]})
-    if problems or asked.rerun_of is None:
-        raise BatchRefused(problems)
-    record = app.records.get(asked.rerun_of.batch_id)
+    asked, found = read_input(given)
+    if asked.rerun_of is None or not asked.rerun_of.batch_id:
+        raise BatchRefused(found)
+    wanted_of = asked.rerun_of
+    record = app.records.get(wanted_of.batch_id)
     _check_state(record, mine)
     plan = _plan(app, record)
-    parsed, problems = _merged(record, plan, given)
-    try:
-        wanted = read_wanted(asked.rerun_of.status, asked.rerun_of.rows)
-        mapping = with_conditions(output_mapping(parsed, None)[0], plan.conditions)
-        output = compile_output_mapping(mapping, target=record.tool_name, kind=plan.kind)
-        fields = compile_input_mapping(parsed.input_mapping, plan.columns)
-        compile_input_schema(plan.input_schema)
-        check_required(plan.input_schema, fields.names)
-        _check_location(app, parsed, record)
-        target = targets.resolve(app, parsed.target)
-    except BatchRefused as refused:
-        raise BatchRefused(dict.fromkeys([*problems, *refused.problems])) from refused
-    if problems:
-        raise BatchRefused(dict.fromkeys(problems))
+    parsed, more = _merged(asked, record, plan)
+    problems = Problems([*found, *more])
+    wanted = problems.of(lambda: read_wanted(wanted_of.status, wanted_of.rows))
+    mappings = check_mappings(
+        problems,
+        parsed,
+        record.tool_name,
+        plan.kind,
+        plan.columns,
+        conditions=plan.conditions,
+        schema=plan.input_schema,
+    )
+    place = problems.of(lambda: _place(app, parsed, record))
+    target = problems.of(lambda: targets.resolve(app, parsed.target))
+    problems.raise_any()
+    # Whatever is None has left a problem behind.
+    assert wanted is not None and mappings is not None and place is not None and target is not None  # noqa: PT018
     config = parsed.execution_config
     selection = select(app, record, wanted, config.limit)
-    src, records = _rows(app, record, selection, stored=asked.rerun_of.stored_input)
-    layout = Layout(config.model_copy(update=dict.fromkeys(_ONE_RUN)), target, fields)
+    src, records = _rows(app, record, selection, stored=wanted_of.stored_input)
+    layout = Layout(config.model_copy(update=dict.fromkeys(_ONE_RUN)), target, mappings.fields)
     plan = replace(
         plan,
         input_mapping=parsed.input_mapping,
-        input_plan=fields.to_json(),
-        output_mapping=mapping,
-        output_plan=to_json(output),
-        output_columns=output.columns,
+        input_plan=mappings.fields.to_json(),
+        output_mapping=mappings.written,
+        output_plan=to_json(mappings.output),
+        output_columns=mappings.output.columns,
         source={**plan.source, **src},
         **run_by(config, layout),
     )
-    return Order(record, parsed, plan, output, selection, layout, records)
+    return Order(record, parsed, plan, mappings, place, selection, layout, records)
 
 
 def _check_state(record: BatchRecord, mine: str | None) -> None:
@@ -167,59 +170,48 @@ def _plan(app: App, record: BatchRecord) -> Plan:
     return plan
 
 
-def _merged(record: BatchRecord, plan: Plan, given: dict[str, Any]) -> tuple[BatchInput, list[Problem]]:
-    """The batch's own input with what the order gives instead."""
-    own = {
-        "csv_s3_uri": record.source["uri"],
-        "target": {"name": record.tool_name, "arn": plan.target_arn},
-        "input_mapping": plan.input_mapping,
-        "output_mapping": plan.output_mapping,
+def _merged(asked: BatchInput, record: BatchRecord, plan: Plan) -> tuple[BatchInput, list[Problem]]:
+    """Return the batch's own input with what the order gives instead, and what it may not give."""
+    given, config = asked.model_fields_set, asked.execution_config
+    other = {
+        "csv_s3_uri": asked.csv_s3_uri != record.source["uri"],
+        "target": asked.target.name not in (record.tool_name, target_name(plan.target_arn)),
+        "source": any(asked.source.model_dump().values()),
     }
-    renamed = Renamed(given)
-    present = {key: value for key, value in renamed.given.items() if value is not None and key != "rerun_of"}
-    same: dict[str, Callable[[Any], bool]] = {
-        "csv_s3_uri": lambda value: value == own["csv_s3_uri"],
-        "target": lambda value: target_name(value) in (record.tool_name, target_name(plan.target_arn)),
-        "source": lambda value: isinstance(value, dict) and not any(value.values()),
-    }
-    problems = [*renamed.problems] + [
+    problems = [
         Problem(key, "belongs to the batch and cannot change: leave it out, or start a new batch")
-        for key in _FIXED
-        if key in present and not same[key](present[key])
+        for key, differs in other.items()
+        if key in given and differs
     ]
-    if present.get("output_mappings"):
-        own.pop("output_mapping")
-    changed = {key: value for key, value in present.items() if key not in _FIXED}
-    config = changed.get("execution_config")
-    if isinstance(config, dict | None):
-        own_config = {k: v for k, v in plan.execution_config.items() if k not in _ONE_RUN}
-        changed["execution_config"] = {**own_config, **(config or {})}
-        if (config or {}).get("sample") is not None:
-            problems.append(Problem("execution_config.sample", "is for a first run: name rows, or give limit"))
-    parsed, found = read_input({**own, **changed})
-    return parsed, problems + found
-
-
-def _location(parsed: BatchInput, record: BatchRecord) -> tuple[str, str]:
-    """Where the CSV goes: where it went, unless the order says otherwise, under a name of its format."""
-    return parsed.output_bucket or record.output_bucket, parsed.output_key or renamed(
-        record.output_key, _format(parsed, record)
-    )
+    if config.sample is not None:
+        problems.append(Problem("execution_config.sample", "is for a first run: name rows, or give limit"))
+    own = {key: value for key, value in plan.execution_config.items() if key not in _ONE_RUN}
+    changed = {key: getattr(config, key) for key in config.model_fields_set}
+    merged: dict[str, Any] = {
+        "csv_s3_uri": record.source["uri"],
+        "target": Target(name=record.tool_name, arn=plan.target_arn),
+        "execution_config": ExecutionConfig(**own).model_copy(update=changed),
+    }
+    if "input_mapping" not in given:
+        merged["input_mapping"] = plan.input_mapping
+    if not {"output_mapping", "output_mappings"} & given:
+        merged["output_mapping"] = plan.output_mapping
+    return asked.model_copy(update=merged), problems
 
 
 def _format(parsed: BatchInput, record: BatchRecord) -> str:
-    if "format" in parsed.csv.model_fields_set:
-        return parsed.csv.format
-    return record.csv_format
+    return parsed.csv.format if "format" in parsed.csv.model_fields_set else record.csv_format
 
 
-def _check_location(app: App, parsed: BatchInput, record: BatchRecord) -> None:
-    """Refuses a place or a format that the CSV cannot be written to or in, before any row is run."""
-    (bucket, key), form = _location(parsed, record), _format(parsed, record)
-    check_format(form, "" if parsed.output_key is None else key, layer=bool(app.settings.parquet_layer))
-    for written in keys_written(key, form):
-        check_output(app.settings, bucket, written)
-    check_output_is_free(app, bucket, key, record.batch_id)
+def _place(app: App, parsed: BatchInput, record: BatchRecord) -> Place:
+    """Return where the results go; refuses, before any row is run, a place that they cannot go to."""
+    settings, form = app.settings, _format(parsed, record)
+    said = {"bucket": parsed.output_bucket, "key": parsed.output_key}
+    place = destination.decide(settings, record.batch_id, form, record=record, **said)
+    source = (record.source["bucket"], record.source["key"])
+    destination.check(settings, place, form, source, layer=bool(settings.parquet_layer))
+    destination.check_free(app.records, place, record.batch_id)
+    return place
 
 
 def _columns(record: BatchRecord, output: OutputPlan) -> list[str] | None:

@@ -25,7 +25,6 @@ from botocore.exceptions import ClientError
 
 from service.batch.progress import BatchRunning, check_ready
 from service.errors import BatchProcessorError, BatchRefused, Problem
-from service.extraction.compiler import compile_output_mapping, with_conditions
 from service.extraction.stored_plan import to_json
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.request import checks
@@ -129,22 +128,15 @@ def _read(record: BatchRecord, plan: Plan, given: Mapping[str, Any]) -> tuple[An
     for key in _not_json(mine):
         problems.append(Problem(key, "holds a value that JSON has no form for, a date perhaps: quote it"))
         del mine[key]
-    parsed, found = read_input({"csv_s3_uri": record.source["uri"], "target": record.tool_name, **mine})
+    parsed, found = read_input(mine, whole=False)
     problems += found
-    mapping, place = checks.output_mapping(parsed, None)
-    if not mapping and not any(problem.path.startswith("output_mapping") for problem in problems):
+    if not (parsed.output_mapping or parsed.output_mappings or any(one.path.startswith("output_") for one in problems)):
         problems.append(Problem("output_mapping", "is missing: say how the fields are to be extracted"))
-    elif mapping:
-        mapping = with_conditions(mapping, plan.conditions)
-    compiled = None
-    try:
-        compiled = compile_output_mapping(mapping, target=record.tool_name, kind=record.target["kind"])
-    except BatchRefused as refused:
-        begins = "" if place == "output_mapping" else "output_mapping."
-        problems += [Problem(one.path.removeprefix(begins), one.message) for one in refused.problems]
-    if problems or compiled is None:
-        raise BatchRefused(dict.fromkeys(problems))
-    return mapping, parsed.csv.model_dump(include=parsed.csv.model_fields_set), compiled
+    collected = checks.Problems(problems)
+    output = collected.of(lambda: checks.read_output(parsed, record.tool_name, plan.kind, plan.conditions))
+    collected.raise_any()
+    assert output is not None  # or it has left a problem behind
+    return output[0], parsed.csv.model_dump(include=parsed.csv.model_fields_set), output[1]
 
 
 def _not_json(given: Mapping[str, Any]) -> list[str]:

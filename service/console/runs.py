@@ -15,7 +15,8 @@ from botocore.exceptions import HTTPClientError
 from service.console import batch_status
 from service.console.mapping_files import FILE_KEYS, read_document
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
-from service.models import BatchStatus, parse_iso, results_key, target_name
+from service.models import BatchStatus, parse_iso, target_name
+from service.request import destination
 from service.request.columns import SUFFIXES, format_of, suffix_of
 from service.request.older_keys import Renamed
 from service.steps import aggregate_results
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from service.console.stacks import Stack
     from service.record import BatchRecord
+    from service.request.destination import Place
 
 _CHUNKS_A_SECOND = 2_000  # chunk records read for progress, at most
 _RECENT = 1000  # batches looked at for a prefix
@@ -70,27 +72,27 @@ def upload(stack: Stack, path: Path) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def key_for(batch_id: str, destination: str) -> str:
-    """Where in the stack's bucket the results for a local file are made: the file's name says their form."""
-    return results_key(batch_id, suffix_of(destination) or SUFFIXES["csv"])
+def place_for(stack: Stack, batch_id: str, output: str) -> Place:
+    """Return where in the stack's bucket the results for a local file are made: the file's name says their form."""
+    return destination.own_place(stack.app.settings, batch_id, suffix_of(output) or SUFFIXES["csv"])
 
 
-def as_named(given: dict[str, Any], destination: str) -> dict[str, Any]:
+def as_named(given: dict[str, Any], output: str) -> dict[str, Any]:
     """The csv options with the format that the destination's name says; BatchRefused when they say another one."""
     options = given.get("csv") if isinstance(given.get("csv"), dict) else None
-    said, named = (options or {}).get("format"), format_of(destination)
+    said, named = (options or {}).get("format"), format_of(output)
     if named is None or said == named or (given.get("csv") is not None and options is None):
         return given
     if said in SUFFIXES:
-        raise BatchRefused([Problem("-o", f"{destination} is a name for {named}, but csv.format is {said!r}")])
+        raise BatchRefused([Problem("-o", f"{output} is a name for {named}, but csv.format is {said!r}")])
     return {**given, "csv": {**(options or {}), "format": named}} if named != "csv" else given
 
 
-def start(stack: Stack, given: dict[str, Any], destination: str) -> tuple[str, str]:
+def start(stack: Stack, given: dict[str, Any], output: str) -> tuple[str, str]:
     """Starts a batch; returns its id and the execution's ARN."""
     name = _execution_name()
     batch_id = f"{target_name(given['target'])}#{name}"
-    given.setdefault("output_key", key_for(batch_id, destination))
+    given.setdefault("output_key", place_for(stack, batch_id, output).key)
     return batch_id, _start(stack, name, given)
 
 

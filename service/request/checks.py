@@ -12,21 +12,23 @@ from service.errors import BatchRefused, Problem
 from service.extraction.compiler import compile_output_mapping, with_conditions
 from service.mapping.input_mapping import compile_input_mapping
 from service.mapping.schema import check_required, compile_input_schema
-from service.models import batch_id, results_key, split_s3_uri
-from service.permissions import check_output, check_source, key_refused
-from service.request import targets
+from service.models import batch_id, split_s3_uri
+from service.permissions import check_source, key_refused
+from service.request import destination, targets
 from service.request.chunking import Layout
-from service.request.columns import SUFFIXES, check_format, has_guarded_cells, keys_written
+from service.request.columns import has_guarded_cells
 from service.s3 import objects
 from service.source import csv_rows, detection
 from service.source.pace import Pace
 from service.source.row_payload import wire_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from service.app import App
     from service.extraction.fields import OutputPlan
+    from service.mapping.input_plan import InputPlan
+    from service.request.destination import Place
     from service.request.parse import BatchInput
     from service.request.targets import ResolvedTarget
     from service.s3.objects import SourceObject
@@ -38,13 +40,14 @@ HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored
 T = TypeVar("T")
 
 
-class _Problems:
+class Problems:
     """Collects what several checks refuse, so that one error names everything."""
 
     def __init__(self, found: list[Problem]) -> None:
         self.found = found
 
     def of(self, check: Callable[[], T]) -> T | None:
+        """Return what a check returns; None, and its problems kept, where it refuses."""
         try:
             return check()
         except BatchRefused as refused:
@@ -57,6 +60,7 @@ class _Problems:
         return None
 
     def raise_any(self) -> None:
+        """Raise BatchRefused with everything that was refused, if anything was."""
         if self.found:
             raise BatchRefused(dict.fromkeys(self.found))
 
@@ -73,13 +77,21 @@ class Opened:
 
 
 @dataclass
+class Mappings:
+    """Mappings that compile: the output mapping as written, and both resolved."""
+
+    written: Any
+    output: OutputPlan
+    fields: InputPlan
+
+
+@dataclass
 class Checked:
     """What the checks found out."""
 
     target: ResolvedTarget
-    input_schema: dict[str, Any] | None
-    output: OutputPlan
-    location: tuple[str, str]
+    mappings: Mappings
+    place: Place
     opened: Opened
     layout: Layout
     chunks: list[Chunk]
@@ -96,36 +108,83 @@ def check(
 
     `remaining`: how many seconds are left for it.
     """
-    problems = _Problems(given)
+    problems = Problems(given)
     named = parsed.target.name and all(problem.path != "target.name" for problem in given)
     target = problems.of(lambda: targets.resolve(app, parsed.target)) if named else None
-    schema = problems.of(lambda: _input_schema(target)) if target else None
-    output = problems.of(lambda: _output_plan(parsed, target))
-    layer = bool(app.settings.parquet_layer)
-    problems.of(lambda: check_format(parsed.csv.format, parsed.output_key or "", layer=layer))
-    location = problems.of(lambda: _output_location(app, parsed, execution_name))
+    place = problems.of(lambda: _place(app, parsed, execution_name))
     found = problems.of(lambda: _find_source(app, parsed)) if split_s3_uri(parsed.csv_s3_uri) else None
     opened = problems.of(lambda: _open_source(app, parsed, found)) if found else None
-    fields = problems.of(lambda: compile_input_mapping(parsed.input_mapping, opened.columns)) if opened else None
-    if fields:
-        problems.of(lambda: check_required(schema, fields.names))
+    mappings = check_mappings(
+        problems,
+        parsed,
+        parsed.target.name,
+        target.kind if target else None,
+        opened.columns if opened else None,
+        conditions=target.conditions if target else {},
+        schema=target.input_schema if target else None,
+        registered=target.output_schema if target else None,
+    )
     if opened and problems.found:
         problems.of(lambda: _look_through(opened))
     problems.raise_any()
     # Whatever is None has left a problem behind.
-    assert target is not None and output is not None and location and opened and fields is not None  # noqa: PT018
-    layout = Layout(parsed.execution_config, target, fields)
+    assert target is not None and place is not None and opened and mappings is not None  # noqa: PT018
+    layout = Layout(parsed.execution_config, target, mappings.fields)
     pace = None if remaining is None else Pace(opened.found.size, remaining)
     records = opened.records if pace is None else pace.watch(opened.records)
     chunks = problems.of(lambda: layout.chunks(records, opened.columns))
     problems.raise_any()
-    return Checked(target, schema, output, location, opened, layout, chunks or [])
+    return Checked(target, mappings, place, opened, layout, chunks or [])
 
 
-def _input_schema(target: ResolvedTarget) -> dict[str, Any] | None:
-    """The schema with which the target is registered, if it is, once it is known to compile."""
-    compile_input_schema(target.input_schema)
-    return target.input_schema
+def check_mappings(  # noqa: PLR0913 - whose mappings they are
+    problems: Problems,
+    parsed: BatchInput,
+    target: str,
+    kind: str | None,
+    columns: Sequence[str] | None,
+    *,
+    conditions: Mapping[str, Any],
+    schema: Any,
+    registered: Any = None,
+) -> Mappings | None:
+    """Resolve both mappings of a batch; None where one of them, or the target's input schema, is refused.
+
+    `columns`: those of the source, None where they are not known. `conditions`, `schema`, `registered`: what the
+    target is registered with (fail_when and retry_when, input_schema, output_schema).
+    """
+    sound = problems.of(lambda: (compile_input_schema(schema),))  # a tuple: None is a schema that asks for nothing
+    output = problems.of(lambda: read_output(parsed, target, kind, conditions, registered))
+    fields = None if columns is None else problems.of(lambda: compile_input_mapping(parsed.input_mapping, columns))
+    if fields is not None and sound is not None:
+        problems.of(lambda: check_required(schema, fields.names))
+    return None if output is None or fields is None else Mappings(output[0], output[1], fields)
+
+
+def read_output(
+    parsed: BatchInput, target: str, kind: str | None, conditions: Mapping[str, Any], registered: Any = None
+) -> tuple[Any, OutputPlan]:
+    """Return the output mapping that holds, as written and resolved; an empty one names no field.
+
+    Raises BatchRefused with every problem below the place where the mapping was given.
+    """
+    place, mapping = "target.output_schema", registered
+    if parsed.output_mappings:
+        place, mapping = "output_mappings", {"output_mappings": parsed.output_mappings}
+    elif parsed.output_mapping:
+        place, mapping = "output_mapping", parsed.output_mapping
+    mapping = with_conditions(mapping, conditions)
+    try:
+        return mapping, compile_output_mapping(mapping, target=target, kind=kind)
+    except BatchRefused as refused:
+        raise BatchRefused(Problem(_placed(one.path, place), one.message) for one in refused.problems) from None
+
+
+def _placed(path: str, place: str) -> str:
+    """Return the path of a problem below the place where the mapping was given."""
+    if place == "output_mapping":
+        return path
+    return place + path.removeprefix("output_mapping").removeprefix(".output_mappings")
 
 
 def _look_through(opened: Opened) -> None:
@@ -134,64 +193,15 @@ def _look_through(opened: Opened) -> None:
             return
 
 
-def _output_plan(parsed: BatchInput, target: ResolvedTarget | None) -> OutputPlan:
-    mapping, place = output_mapping(parsed, target)
-    try:
-        return compile_output_mapping(mapping, target=parsed.target.name, kind=target.kind if target else None)
-    except BatchRefused as refused:
-        raise BatchRefused(
-            Problem(_placed(problem.path, place), problem.message) for problem in refused.problems
-        ) from None
-
-
-def _placed(path: str, place: str) -> str:
-    """The path of a problem below the place where the mapping was given."""
-    if place == "output_mapping":
-        return path
-    return place + path.removeprefix("output_mapping").removeprefix(".output_mappings")
-
-
-def output_mapping(parsed: BatchInput, target: ResolvedTarget | None) -> tuple[Any, str]:
-    """The mapping that holds, and where it was given; an empty one names none."""
-    mapping: dict[str, Any] | None
-    if parsed.output_mappings:
-        mapping, place = {"output_mappings": parsed.output_mappings}, "output_mappings"
-    elif parsed.output_mapping:
-        mapping, place = parsed.output_mapping, "output_mapping"
-    else:
-        mapping, place = (target.output_schema if target else None), "target.output_schema"
-    return (with_conditions(mapping, target.conditions) if target else mapping), place
-
-
-def _output_location(app: App, parsed: BatchInput, execution_name: str) -> tuple[str, str]:
-    bucket = parsed.output_bucket or app.settings.data_bucket
-    key = parsed.output_key or results_key(batch_id(parsed.target.name, execution_name), SUFFIXES[parsed.csv.format])
-    for written in keys_written(key, parsed.csv.format):
-        check_output(app.settings, bucket, written)
-    if (bucket, key) == split_s3_uri(parsed.csv_s3_uri):
-        message = f"s3://{bucket}/{key} is the source itself, which the results would replace: give another key"
-        raise BatchRefused([Problem("output_key", message)])
+def _place(app: App, parsed: BatchInput, execution_name: str) -> Place:
+    """Return where the results go; refuses a place that they cannot go to."""
+    identifier, form = batch_id(parsed.target.name, execution_name), parsed.csv.format
+    place = destination.decide(app.settings, identifier, form, bucket=parsed.output_bucket, key=parsed.output_key)
+    source = split_s3_uri(parsed.csv_s3_uri)
+    destination.check(app.settings, place, form, source, layer=bool(app.settings.parquet_layer))
     if parsed.output_key:
-        check_output_is_free(app, bucket, key, batch_id(parsed.target.name, execution_name))
-    return bucket, key
-
-
-def check_output_is_free(app: App, bucket: str, key: str, own: str) -> None:
-    """Refuse an object that an open batch will write: whichever ended last would replace the other's results."""
-    uri = f"s3://{bucket}/{key}"
-    _refuse_writer(uri, app.records.writer_of(uri, own))
-
-
-def claim_output(app: App, bucket: str, key: str, own: str, ttl: int | None) -> None:
-    """Note that a batch writes to an object, for every batch that asks later; refuse as `check_output_is_free`."""
-    uri = f"s3://{bucket}/{key}"
-    _refuse_writer(uri, app.records.claim_output(uri, own, ttl))
-
-
-def _refuse_writer(uri: str, writer: str | None) -> None:
-    if writer is not None:
-        message = f"{uri} is where batch {writer}, which is not over, writes: give another key"
-        raise BatchRefused([Problem("output_key", message)])
+        destination.check_free(app.records, place, identifier)
+    return place
 
 
 def _find_source(app: App, parsed: BatchInput) -> SourceObject:

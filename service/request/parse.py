@@ -42,8 +42,11 @@ def parse_input(given: Any) -> BatchInput:
     return parsed
 
 
-def read_input(given: Any) -> tuple[BatchInput, list[Problem]]:
-    """The input as checked values, what is wrong left out of it, and every problem."""
+def read_input(given: Any, *, whole: bool = True) -> tuple[BatchInput, list[Problem]]:
+    """Return the input as checked values, what is wrong left out of it, and every problem.
+
+    An order of a rerun, and an input that is not a `whole` one, needs neither source nor target: its batch has them.
+    """
     if not isinstance(given, Mapping):
         return BatchInput(), [Problem("", f"the input must be a JSON object, not {type(given).__name__}")]
     known = {key: value for key, value in given.items() if not str(key).startswith(IGNORED_PREFIX)}
@@ -53,7 +56,8 @@ def read_input(given: Any) -> tuple[BatchInput, list[Problem]]:
     parsed, faults = _sound_part(renamed.given)
     problems = [*renamed.problems, *(renamed.said(_problem(fault)) for fault in faults)]
     wrong = {str(fault["loc"][0]) for fault in faults}
-    return parsed, [*problems, *_contradictions(parsed, wrong)]
+    is_new = known.get("rerun_of") is None and whole
+    return parsed, [*problems, *_contradictions(parsed, wrong, is_new=is_new)]
 
 
 def _sound_part(known: dict[str, Any]) -> tuple[BatchInput, list[Any]]:
@@ -95,15 +99,15 @@ def _half_characters(known: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _contradictions(parsed: BatchInput, wrong: set[str]) -> list[Problem]:
+def _contradictions(parsed: BatchInput, wrong: set[str], *, is_new: bool) -> list[Problem]:
     problems = []
-    if "csv_s3_uri" not in wrong:
+    if "csv_s3_uri" not in wrong and (is_new or "csv_s3_uri" in parsed.model_fields_set):
         if not parsed.csv_s3_uri:
             problems.append(Problem("csv_s3_uri", "is required: the source, as s3://bucket/key"))
         elif split_s3_uri(parsed.csv_s3_uri) is None:
             problems.append(Problem("csv_s3_uri", f"{parsed.csv_s3_uri!r} is not of the form s3://bucket/key"))
     if not parsed.target.name:
-        if "target" not in wrong:
+        if "target" not in wrong and (is_new or "target" in parsed.model_fields_set):
             problems.append(Problem("target", "is required: name a registered target, or give its ARN"))
     elif not _TARGET_NAME.fullmatch(parsed.target.name):
         what = "a name has at most 128 characters, and no #, slash or control character"

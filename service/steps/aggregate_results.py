@@ -26,11 +26,10 @@ from service.models import (
     error_of,
     now_iso,
     outcome,
-    results_key,
     target_name,
 )
-from service.permissions import check_output
-from service.request.columns import SUFFIXES, check_format, csv_option_problems, keys_written, renamed
+from service.request import destination
+from service.request.columns import csv_option_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from service.app import App
     from service.export.summary import Tally
     from service.record import BatchRecord
+    from service.request.destination import Place
 
 __all__ = [
     "BatchExpired",
@@ -75,17 +75,17 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
     if record is not None:
         check_ready(record, own=own)
     csv = {**(record.csv if record else {}), **_present(event.get("csv"))}
-    bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
+    place = _place(app, event, record, identifier, csv.get("format") or "csv")
     if own and record is not None:
         arn = _execution_of(record, event)
         app.records.update_open(identifier, arn, status=BatchStatus.AGGREGATING.value, **_map_failure(event))
         record = app.records.get(identifier)
         _check_same(record, arn)
-    export = Export(app, identifier, record, bucket, key, csv, _continuation(event))
+    export = Export(app, identifier, record, *place, csv, _continuation(event))
     more = export.run(remaining_ms, lambda tally: _check_before_it_appears(app, record, tally, own=own))
     if more is not None:
         return {"batch_id": identifier, "continuation": more}
-    return _close(app, identifier, record, export, f"s3://{bucket}/{key}", own=own)
+    return _close(app, identifier, record, export, place.uri, own=own)
 
 
 def _execution_of(record: BatchRecord, event: Mapping[str, Any]) -> str:
@@ -147,8 +147,8 @@ def abandon(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
     record, continuation = app.records.get(identifier), _continuation(event)
     if continuation is not None:
         csv = {**record.csv, **_present(event.get("csv"))}
-        bucket, key = _location(app, event, record, identifier, csv.get("format") or "csv")
-        Export(app, identifier, record, bucket, key, csv, continuation).abort()
+        place = _place(app, event, record, identifier, csv.get("format") or "csv")
+        Export(app, identifier, record, *place, csv, continuation).abort()
     return {"batch_id": identifier, "aborted": continuation is not None}
 
 
@@ -178,21 +178,13 @@ def _map_failure(event: Mapping[str, Any]) -> dict[str, Any]:
     return {"error": error_of(str(failure.get("Error")), str(failure.get("Cause")))}
 
 
-def _location(
-    app: App, event: Mapping[str, Any], record: BatchRecord | None, identifier: str, form: str
-) -> tuple[str, str]:
-    bucket, key = event.get("output_bucket"), event.get("output_key")
-    if record is not None:
-        bucket, key = bucket or record.output_bucket, key or renamed(record.output_key, form)
-    bucket = bucket or app.settings.data_bucket
-    key = key or results_key(identifier, SUFFIXES[form])
-    check_format(form, key)
-    for written in keys_written(key, form):
-        check_output(app.settings, bucket, written)
-    if record is not None and (bucket, key) == (record.source.get("bucket"), record.source.get("key")):
-        message = f"s3://{bucket}/{key} is the batch's source, which the results would replace: give another key"
-        raise BatchRefused([Problem("output_key", message)])
-    return bucket, key
+def _place(app: App, event: Mapping[str, Any], record: BatchRecord | None, batch_id: str, form: str) -> Place:
+    """Return where the results go; refuses a place that they cannot go to."""
+    said = {"bucket": event.get("output_bucket"), "key": event.get("output_key")}
+    place = destination.decide(app.settings, batch_id, form, record=record, **said)
+    source = None if record is None else (record.source.get("bucket", ""), record.source.get("key", ""))
+    destination.check(app.settings, place, form, source)
+    return place
 
 
 def _close(  # noqa: PLR0913 - what a result is made of

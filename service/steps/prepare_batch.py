@@ -11,7 +11,8 @@ from service.extraction.stored_plan import to_json
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
 from service.plan import Plan
 from service.record import BatchRecord
-from service.request.checks import Checked, check, claim_output, output_mapping
+from service.request import destination
+from service.request.checks import Checked, check
 from service.request.chunking import Layout, run_by
 from service.request.parse import BatchInput, read_input
 from service.secrets_mask import masked
@@ -83,12 +84,12 @@ def _plan(parsed: BatchInput, record: BatchRecord, checked: Checked) -> Plan:
         target_arn=target.arn,
         target_version=target.version,
         input_mapping=parsed.input_mapping,
-        input_plan=checked.layout.fields.to_json(),
-        input_schema=checked.input_schema,
-        output_mapping=output_mapping(parsed, target)[0],
-        output_plan=to_json(checked.output),
+        input_plan=checked.mappings.fields.to_json(),
+        input_schema=target.input_schema,
+        output_mapping=checked.mappings.written,
+        output_plan=to_json(checked.mappings.output),
         conditions=target.conditions,
-        output_columns=checked.output.columns,
+        output_columns=checked.mappings.output.columns,
         columns=opened.columns,
         source={**asdict(opened.found), **asdict(opened.fmt)},
         **run_by(config, checked.layout),
@@ -106,7 +107,7 @@ def _write(app: App, parsed: BatchInput, record: BatchRecord, checked: Checked) 
     """Plan, manifest and list of chunks first; the record that names them last."""
     plan, layout, identifier = _plan(parsed, record, checked), checked.layout, record.batch_id
     if parsed.output_key:  # without one the key is the batch's own
-        claim_output(app, *checked.location, identifier, plan.ttl)
+        destination.claim(app.records, checked.place, identifier, plan.ttl)
     digest, bucket = app.plans.save(identifier, plan), app.settings.data_bucket
     chunks_key = write_chunks(app.s3, bucket, identifier, checked.chunks)
     manifest_key = write_manifest(app.s3, bucket, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))
@@ -136,7 +137,7 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
     values: dict[str, Any],
     plan: Plan,
 ) -> None:
-    src, columns, identifier = plan.source, checked.output.columns, record.batch_id
+    src, output, identifier = plan.source, checked.mappings.output, record.batch_id
     app.records.update_open(  # an execution that was aborted meanwhile has closed it
         identifier,
         record.execution_arn,
@@ -153,11 +154,11 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
             "columns": plan.columns,
             **({} if checked.opened.note is None else {"note": checked.opened.note}),
         },
-        output_columns=None if columns is None else list(columns),
+        output_columns=None if output.columns is None else list(output.columns),
         csv=parsed.csv.model_dump()
-        | {"include_original": checked.output.include_original, "add_metadata": checked.output.add_metadata},
-        output_bucket=checked.location[0],
-        output_key=checked.location[1],
+        | {"include_original": output.include_original, "add_metadata": output.add_metadata},
+        output_bucket=checked.place.bucket,
+        output_key=checked.place.key,
         expires_at=plan.ttl,
         **values,
     )

@@ -285,7 +285,7 @@ def agent_stopped(app: App, name: str, _patch: Any, _path: Any) -> Any:
 CASES: dict[str, Story] = {
     "steps.prepare_batch.prepare create": small_batch,
     "steps.prepare_batch.prepare update_open": refused,
-    "request.checks.claim_output claim_output": run_again,
+    "request.destination.claim claim_output": run_again,
     "steps.prepare_batch._update_record update_open": small_batch,
     "steps.prepare_batch._update_record give_reason": small_batch,
     "steps.prepare_batch._update_record keep_stopped": small_batch,

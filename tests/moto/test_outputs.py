@@ -8,7 +8,7 @@ import pytest
 from made import event_of, make_tool, prepared, rows_csv
 
 from service.errors import BatchRefused
-from service.request import checks
+from service.request import destination
 from service.steps import aggregate_results
 from service.steps.prepare_batch import prepare
 
@@ -28,15 +28,14 @@ def first(app: App) -> dict[str, Any]:
 @pytest.fixture
 def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that are prepared at the same moment look before either has claimed anything."""
-    monkeypatch.setattr(checks, "_refuse_writer", lambda *_: None)
-    held = checks.claim_output
+    monkeypatch.setattr(destination, "_refuse_writer", lambda *_: None)
+    held = destination.claim
 
-    def claim_output(app: App, *place: Any) -> None:
+    def claim(*place: Any) -> None:
         monkeypatch.undo()
-        held(app, *place)
+        held(*place)
 
-    monkeypatch.setattr("service.steps.prepare_batch.claim_output", claim_output)
-    monkeypatch.setattr("service.batch.rerun.claim_output", claim_output)
+    monkeypatch.setattr(destination, "claim", claim)
 
 
 def ended(app: App, batch: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"output_bucket": "elsewhere"}, "output_bucket", "OutputObjectArns"),
     ({"output_key": "uploads/x.csv"}, "output_key", "the stack's own"),
     ({"output_key": "mine/"}, "output_key", "names no file"),
-    ({"output_key": "in/rows.csv"}, "output_key", "the source itself"),
+    ({"output_key": "in/rows.csv"}, "output_key", "the batch's source"),
     ({"input_mapping": {"static_values": {"a": "\ud800"}}}, "input_mapping", "half a character"),
 ]
 

@@ -147,7 +147,7 @@ def test_a_rerun_beside_another_is_refused(app: App, tool: str) -> None:  # noqa
     again(app, record)
     with pytest.raises(BatchRunning, match="is RUNNING"):
         again(app, record, "again-2")
-    stale = rerun.Order(record, *[None] * 6)  # type: ignore[arg-type]
+    stale = rerun.Order(record, *[None] * 7)  # type: ignore[arg-type]
     stale.selection = select(app, record, Wanted())
     with pytest.raises(BatchRunning, match="just now"):
         rerun._claim(app, stale, event_of({}, "again-3"))

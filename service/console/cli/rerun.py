@@ -85,10 +85,8 @@ def rerun(  # noqa: PLR0913 - one argument per option
     if place:
         given |= {"output_bucket": place[0], "output_key": place[1]}
     elif output:
-        given |= {
-            "output_bucket": stack.app.settings.data_bucket,
-            "output_key": runs.key_for(record.batch_id, destination),
-        }
+        own = runs.place_for(stack, record.batch_id, destination)
+        given |= {"output_bucket": own.bucket, "output_key": own.key}
     execution_arn = runs.start_rerun(stack, {**given, "rerun_of": {"batch_id": record.batch_id, **which}})
     result = results.followed(stack, record.batch_id, execution_arn)
     results.finish(stack, result, destination, as_json=as_json, ran=selection.count)

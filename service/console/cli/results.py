@@ -129,7 +129,7 @@ def csv_again(stack: stacks.Stack, record: Any, destination: str, *, raw_cells: 
     place = saving.s3_place(destination)
     csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
     csv["format"] = format_of(destination) or record.csv.get("format")
-    own = (stack.app.settings.data_bucket, runs.key_for(record.batch_id, destination))
+    own = runs.place_for(stack, record.batch_id, destination)
     result = runs.aggregate(stack, record.batch_id, place or own, csv)
     saved = destination if place else download(stack, result, destination)
     report(result, saved, as_json=as_json)

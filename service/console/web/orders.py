@@ -16,7 +16,7 @@ from service.batch.progress import check_ready
 from service.console import runs
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.models import now_iso
-from service.request.columns import renamed
+from service.request import destination
 
 if TYPE_CHECKING:
     from service.console.stacks import Stack
@@ -94,8 +94,7 @@ class Orders:
         with self._lock:
             self._check_free(record)
             order = self._by_batch[record.batch_id] = Order(CSV, now_iso())
-        form = record.csv_format
-        location = (str(record.output_bucket), renamed(str(record.output_key), form))
+        location = destination.decide(self._stack.app.settings, record.batch_id, record.csv_format, record=record)
         threading.Thread(target=self._aggregate, args=(record.batch_id, location, order), daemon=True).start()
 
     def _check_free(self, record: BatchRecord) -> None:
