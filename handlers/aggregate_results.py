@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from service.app import from_environment
-from service.steps.aggregate_results import abandon, aggregate, close_ended
+from service.batch.closing import close_ended
+from service.steps.aggregate_results import abandon, aggregate
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

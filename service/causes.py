@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
+from service.excerpt import excerpt_for_json
+
 _Example = TypeVar("_Example")
 
 ROOM = 100  # causes that are followed
@@ -46,14 +48,6 @@ def template(message: str) -> str:
 
 def _name(found: re.Match[str]) -> str:
     return found[0] if found.lastgroup == "keep" else f"{{{found.lastgroup}}}"
-
-
-def cut(text: str, most: int) -> str:
-    """The text, cut at `most` characters, or sooner where their escapes make it long as JSON (Lambda writes ASCII)."""
-    kept = text[:most]
-    while len(kept) > 1 and len(json.dumps(kept)) > 2 * most:
-        kept = kept[: len(kept) * 3 // 4]
-    return kept if len(kept) == len(text) else kept[:-1] + "…"
 
 
 @dataclass
@@ -90,12 +84,12 @@ class Causes(Generic[_Example]):
 
     def add(self, status: str, error: str, message: str) -> Group[_Example]:
         """Counts a failure; returns its group."""
-        error = cut(error, KIND)
+        error = excerpt_for_json(error, KIND)
         key = (status, error, template(message[: 2 * MESSAGE]))
         group = self._groups.get(key)
         if group is None:
             self._make_room(self._room - 1)
-            group = Group(status, error, cut(message, MESSAGE), self._forgotten, self._forgotten)
+            group = Group(status, error, excerpt_for_json(message, MESSAGE), self._forgotten, self._forgotten)
             self._groups[key] = group
         elif not group.alike and not message.startswith(group.message.removesuffix("…")):
             group.alike = True
@@ -104,7 +98,7 @@ class Causes(Generic[_Example]):
 
     def find(self, status: str, error: str, message: str) -> Group[_Example] | None:
         """The group in which such a failure is counted, if it is kept."""
-        return self._groups.get((status, cut(error, KIND), template(message[: 2 * MESSAGE])))
+        return self._groups.get((status, excerpt_for_json(error, KIND), template(message[: 2 * MESSAGE])))
 
     def groups(self) -> list[Group[_Example]]:
         """The groups, those of which the most were surely seen first."""

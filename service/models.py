@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
+from service.excerpt import excerpt
 from service.secrets_mask import masked
 
 
@@ -131,6 +132,20 @@ def elapsed_ms(started_at: str | None, stopped_at: str | None) -> int | None:
     return max(0, round((parse_iso(stopped_at) - parse_iso(started_at)).total_seconds() * 1000))
 
 
+class Position(NamedTuple):
+    """The last row shown: what each of the orders of rows goes by."""
+
+    timestamp: str
+    batch_id: str
+    row_id: str
+    status: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return the position of a row as queries give it."""
+        return cls(*(str(row[name]) for name in cls._fields))
+
+
 @dataclass(slots=True)
 class Result:
     """What is stored for one row; `execution_time_ms` is None when it could not be measured."""
@@ -154,8 +169,7 @@ class Result:
 def error_of(kind: str, message: str) -> dict[str, str]:
     """The `error` attribute: secrets masked, then its message cut at MESSAGE_LIMIT characters."""
     shown = masked(message[:_LOOKED_THROUGH])
-    shown = shown if len(shown) <= MESSAGE_LIMIT else shown[: MESSAGE_LIMIT - 1] + "…"
-    return {"type": masked(kind[:MESSAGE_LIMIT]), "message": shown}
+    return {"type": masked(kind[:MESSAGE_LIMIT]), "message": excerpt(shown, MESSAGE_LIMIT)}
 
 
 def empty_counts() -> dict[str, int]:

@@ -7,6 +7,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
+from service.excerpt import excerpt
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -40,9 +41,8 @@ def check_output(settings: Settings, bucket: str, key: str) -> None:
     """Refuse an object that the stack's role may not write, or that is another part's."""
     patterns = settings.output_object_arns
     if key.endswith("/") or len(key.encode(errors="replace")) > _LONGEST_KEY:
-        message = (
-            f"{_short(key)!r} names no file: give the CSV's own name, at most {_LONGEST_KEY} bytes with its folders"
-        )
+        what = f"give the CSV's own name, at most {_LONGEST_KEY} bytes with its folders"
+        message = f"{excerpt(key, 80)!r} names no file: {what}"
         raise BatchRefused([Problem("output_key", message)])
     if bucket != settings.data_bucket:
         if not allowed(patterns, f"arn:{settings.partition}:s3:::{bucket}/{key}"):
@@ -52,10 +52,6 @@ def check_output(settings: Settings, bucket: str, key: str) -> None:
     elif key.startswith(OWN_PREFIXES):
         message = f"{key!r}: {', '.join(OWN_PREFIXES)} are the stack's own; use another prefix"
         raise BatchRefused([Problem("output_key", message)])
-
-
-def _short(key: str) -> str:
-    return key if len(key) <= 80 else key[:79] + "…"
 
 
 def _refused(path: str, message: str, parameter: str, patterns: tuple[str, ...]) -> BatchRefused:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from service.models import RowStatus
-from service.s3 import objects
+from service.s3 import bodies, objects
 from service.source import csv_rows
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _NOT_RUN = {  # by the reason for which a batch was stopped
 }
 
 
-class Fates:
-    """The fate of rows without a result, by the manifests of the batch's runs; the last run that held a row decides."""
+class Absence:
+    """What became of rows without a result, by the manifests of the runs; the last run that held a row decides."""
 
     def __init__(self, app: App, record: BatchRecord) -> None:
         self._app = app
@@ -37,12 +37,12 @@ class Fates:
     def of(self, number: int) -> RowStatus:
         """NOT_RUN or MISSING."""
         run = self._run_of(number)
-        return RowStatus.NOT_RUN if run is None else run.fate(number) or RowStatus.NOT_RUN
+        return RowStatus.NOT_RUN if run is None else run.status(number) or RowStatus.NOT_RUN
 
     def why(self, number: int) -> tuple[str, str]:
         """Type and message of why a row has no result."""
         run = self._run_of(number)
-        if run is None or run.fate(number) is RowStatus.NOT_RUN:
+        if run is None or run.status(number) is RowStatus.NOT_RUN:
             reason = self._record.stop_reason
             return RowStatus.NOT_RUN.value, _NOT_RUN.get(reason or "", "the batch was stopped early")
         return run.why(number)
@@ -52,7 +52,7 @@ class Fates:
         if self._runs is None:
             runs = self._record.runs
             self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]
-        return next((run for run in self._runs if run.fate(number) is not None), None)
+        return next((run for run in self._runs if run.status(number) is not None), None)
 
 
 class _Run:
@@ -73,8 +73,8 @@ class _Run:
         self._ends = array("q", (end for _, end, _ in spans))
         self._chunks = array("q", (chunk for _, _, chunk in spans))
 
-    def fate(self, number: int) -> RowStatus | None:
-        """The fate of a row that this run held, else None."""
+    def status(self, number: int) -> RowStatus | None:
+        """Return the status of a row that this run held, else None."""
         position = bisect_right(self._begins, number) - 1
         if position < 0 or number >= self._ends[position]:
             return None
@@ -94,7 +94,7 @@ def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:
     if manifest_key is None:
         return []
     try:
-        found = list(objects.lines(app.s3, app.settings.data_bucket, manifest_key))
+        found = list(bodies.lines(app.s3, app.settings.data_bucket, manifest_key))
     except ClientError as error:
         if error.response["Error"]["Code"] not in objects.UNREADABLE:
             raise

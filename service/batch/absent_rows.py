@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from service.batch.absence import Fates
+from service.batch.absence import Absence
 from service.errors import BatchProcessorError, SourceChanged
 from service.models import RowStatus, row_id, row_number
 from service.s3 import objects
@@ -27,7 +27,7 @@ class ConservationBroken(BatchProcessorError):
     """Rows in are not rows out: the results do not fit the batch's own row count."""
 
 
-class Bare(NamedTuple):
+class AbsentRow(NamedTuple):
     """A row without a result."""
 
     number: int
@@ -41,20 +41,20 @@ class Bare(NamedTuple):
         return self.cause if self.status == RowStatus.MISSING and any(self.cause) else None
 
 
-class Gaps:
+class AbsentRows:
     """Rows that have no result, asked for in row order."""
 
     def __init__(self, app: App, record: BatchRecord) -> None:
         self._app = app
         self._record = record
-        self._fates = Fates(app, record)
+        self._absence = Absence(app, record)
         self._source: SourceRows | None = None
         self._readable = True
 
-    def between(self, first: int, last: int) -> Iterator[Bare]:
+    def between(self, first: int, last: int) -> Iterator[AbsentRow]:
         """Rows first to last, each as NOT_RUN or MISSING."""
         for number in range(first, last + 1):
-            yield Bare(number, self._fates.of(number).value, self._row(number), self._fates.why(number))
+            yield AbsentRow(number, self._absence.of(number).value, self._row(number), self._absence.why(number))
 
     def _row(self, number: int) -> dict[str, str]:
         """The row's cells, a ragged row's those that it has; none when the source was replaced or may not be read."""
@@ -77,9 +77,9 @@ class Gaps:
         return {}
 
 
-def with_gaps(
-    pages: Iterable[list[Item[Any, Any]]], first: int, last: int, bare: Callable[[int, int], Iterator[Bare]]
-) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[Bare]]]:
+def with_absent_rows(
+    pages: Iterable[list[Item[Any, Any]]], first: int, last: int, bare: Callable[[int, int], Iterator[AbsentRow]]
+) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[AbsentRow]]]:
     """Results as they come, and between them what `bare(from, to)` yields for the rows that have none.
 
     Yields either results or rows without one, the other empty. However long a gap is, little of it is held at once.
@@ -104,7 +104,7 @@ def with_gaps(
         yield (), rows
 
 
-def _together(rows: Iterator[Bare]) -> Iterator[list[Bare]]:
+def _together(rows: Iterator[AbsentRow]) -> Iterator[list[AbsentRow]]:
     while some := list(islice(rows, _TOGETHER)):
         yield some
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from service.record import BatchRecord
     from service.request.checks import Mappings
     from service.request.destination import Place
-    from service.request.parse import BatchInput
+    from service.request.models import BatchInput
     from service.source.csv_rows import Chunk, Record
 
 _SOON = 3_600  # seconds before a batch's results expire in which no run of it is begun
@@ -50,7 +50,7 @@ _ONE_RUN = ("limit", "sample")  # of an execution_config: they hold for the run 
 
 
 @dataclass
-class Order:
+class CheckedRerun:
     """A rerun that was found to be in order."""
 
     record: BatchRecord
@@ -102,7 +102,7 @@ def preview(app: App, record: BatchRecord, rerun_of: dict[str, Any]) -> tuple[Pl
     return plan, select(app, record, read_wanted(rerun_of.get("status"), rerun_of.get("rows")))
 
 
-def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
+def check(app: App, given: dict[str, Any], mine: str | None = None) -> CheckedRerun:
     """Everything that can be wrong with a rerun; `mine` is the execution that may have claimed it already.
 
     Raises BatchRefused with every problem, BatchRunning, BatchExpired, NotFound.
@@ -145,7 +145,7 @@ def check(app: App, given: dict[str, Any], mine: str | None = None) -> Order:
         source={**plan.source, **src},
         **run_by(config, layout),
     )
-    return Order(record, parsed, plan, mappings, place, selection, layout, records)
+    return CheckedRerun(record, parsed, plan, mappings, place, selection, layout, records)
 
 
 def _check_state(record: BatchRecord, mine: str | None) -> None:
@@ -252,7 +252,7 @@ def _source_rows(app: App, record: BatchRecord) -> SourceRows:
         raise BatchRefused([Problem("rerun_of", message)]) from error
 
 
-def _chunks(order: Order) -> list[Chunk]:
+def _chunks(order: CheckedRerun) -> list[Chunk]:
     """The chunks of the run: rows that were run equally often share one, so that it can say how often."""
     groups = (
         (before + 1, order.layout.chunks(records, order.plan.columns)) for before, records in order.records.items()
@@ -264,7 +264,7 @@ def _chunks(order: Order) -> list[Chunk]:
         raise BatchRefused([Problem("csv_s3_uri", str(changed))]) from changed
 
 
-def _claim(app: App, order: Order, event: dict[str, Any]) -> int:
+def _claim(app: App, order: CheckedRerun, event: dict[str, Any]) -> int:
     """The number of the run, once the record is its own; raises BatchRunning when another one was quicker."""
     record = order.record
     if record.status in OPEN:  # a retried function: claimed already

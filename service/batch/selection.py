@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.batch.absence import Fates
+from service.batch.absence import Absence
 from service.errors import BatchRefused, Problem, nearest
 from service.models import COUNTED, RowStatus, row_number
 
@@ -135,13 +135,13 @@ def _failed(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
 
 def _all(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
     """The same of every row of the batch, with or without a result."""
-    last, fates, due = record.rows, Fates(app, record), 1
+    last, absence, due = record.rows, Absence(app, record), 1
     for page in app.reader.pages(record.batch_id, last_row=last, names=("row_id", "status", "attempts", "ttl")):
         for item in page:
             number = row_number(item.row_id.S)
             if number is None or not due <= number <= last:
                 continue  # written by something else: the CSV will name it
-            yield from ((absent, fates.of(absent).value, 0) for absent in range(due, number))
+            yield from ((absent, absence.of(absent).value, 0) for absent in range(due, number))
             yield number, item.status.S, 1 if item.attempts is None else int(item.attempts.N)
             due = number + 1
-    yield from ((absent, fates.of(absent).value, 0) for absent in range(due, last + 1))
+    yield from ((absent, absence.of(absent).value, 0) for absent in range(due, last + 1))

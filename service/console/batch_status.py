@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from service.batch import closing
+from service.batch import progress as batch_progress
 from service.batch.progress import with_result
 from service.console import spending
 from service.export.summary import Tally
 from service.models import FAILURES, OPEN, BatchStatus, RowStatus
-from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,9 @@ def status_of(stack: Stack, record: BatchRecord) -> dict[str, Any]:
 
 def status_and_cost(stack: Stack, record: BatchRecord) -> tuple[dict[str, Any], Cost | None]:
     """The same, and its cost by parts: both are sums of the batch's chunk records."""
-    record = aggregate_results.refreshed(stack.app, record)
-    progress = _as_stored(stack, record, aggregate_results.progress(stack.app, record))
-    status = BatchStatus.EXPIRED.value if aggregate_results.expired(record) else record.status
+    record = closing.refreshed(stack.app, record)
+    progress = _as_stored(stack, record, batch_progress.progress(stack.app, record))
+    status = BatchStatus.EXPIRED.value if batch_progress.expired(record) else record.status
     errors = causes_so_far(stack, record.batch_id) if record.status in OPEN else record.errors
     if record.error is not None and not errors:
         error = record.error
@@ -68,7 +69,7 @@ def _as_stored(stack: Stack, record: BatchRecord, progress: dict[str, Any]) -> d
     Counting reads the results, which of a great batch takes too long.
     """
     total = record.rows
-    if progress["counts_exact"] or record.status in OPEN or aggregate_results.expired(record) or total > _COUNTED:
+    if progress["counts_exact"] or record.status in OPEN or batch_progress.expired(record) or total > _COUNTED:
         return progress
     counts = {**progress["counts"], **stack.app.queries.count(record.batch_id)}
     done = with_result(counts)
@@ -96,7 +97,7 @@ def listed(record: BatchRecord) -> dict[str, Any]:
     """A batch in the shape of `batches --json`."""
     return {
         "batch_id": record.batch_id,
-        "status": BatchStatus.EXPIRED.value if aggregate_results.expired(record) else record.status,
+        "status": BatchStatus.EXPIRED.value if batch_progress.expired(record) else record.status,
         "target": record.tool_name,
         "source_uri": record.source.get("uri"),
         "row_count": record.row_count,

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from service.cost.estimate import money
+from service.excerpt import excerpt
 from service.export.fill_rates import guarded, seldom, warning
 from service.models import OPEN, RowStatus
 
@@ -287,7 +288,7 @@ def short(value: Any) -> str:
     """A value on one line, cut where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return excerpt(text, _CELL)
 
 
 class Watch:

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from service.batch import closing
 from service.batch.progress import BatchRunning, check_ready
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.extraction.stored_plan import to_json
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.request import checks
 from service.request.parse import read_input
-from service.s3.objects import UNREADABLE, whole
-from service.steps import aggregate_results
+from service.s3.bodies import whole
+from service.s3.objects import UNREADABLE
 from service.store.results import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ MAPPING_KEYS = ("output_mapping", "output_mappings", "csv")
 LEFT_ASIDE = ("input_mapping", "execution_config", "source")  # of a mapping file: how rows are run
 WORKERS = 8  # results written, and outputs read from S3, at a time
 TRIES = 3  # readings of a result that something else keeps changing
-EXAMPLES = 5  # row ids of each fate that are named
+EXAMPLES = 5  # row ids of each outcome that are named
 REMAPPED = (RowStatus.SUCCESS, RowStatus.EXTRACTION_FAILED)  # the target answered: there was an output to keep
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError)
 
@@ -54,7 +55,7 @@ class RemapOvertaken(BatchProcessorError):
     """The batch was opened again, or given another mapping, while it was remapped."""
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """What became of a result."""
 
     CHANGED = "changed"
@@ -75,17 +76,17 @@ class Remap:
 
 
 @dataclass
-class Tally:
-    """Results by their fate, and the first row ids of each."""
+class Outcomes:
+    """Results by their outcome, and the first row ids of each."""
 
-    counts: Counter[Fate] = field(default_factory=Counter)
-    row_ids: dict[Fate, list[str]] = field(default_factory=lambda: {fate: [] for fate in Fate})
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    row_ids: dict[Outcome, list[str]] = field(default_factory=lambda: {outcome: [] for outcome in Outcome})
 
-    def add(self, fate: Fate, row_id: str) -> None:
+    def add(self, outcome: Outcome, row_id: str) -> None:
         """Counts one result."""
-        self.counts[fate] += 1
-        if len(self.row_ids[fate]) < EXAMPLES:
-            self.row_ids[fate].append(row_id)
+        self.counts[outcome] += 1
+        if len(self.row_ids[outcome]) < EXAMPLES:
+            self.row_ids[outcome].append(row_id)
 
 
 def check(app: App, record: BatchRecord, given: Mapping[str, Any]) -> Remap:
@@ -93,7 +94,7 @@ def check(app: App, record: BatchRecord, given: Mapping[str, Any]) -> Remap:
 
     Raises BatchRefused with every problem of the mapping, BatchRunning, BatchExpired.
     """
-    record = aggregate_results.refreshed(app, record)
+    record = closing.refreshed(app, record)
     _check_batch(record)
     plan = app.plans.find(record.batch_id, record.plan_hash)
     if plan is None:
@@ -150,7 +151,7 @@ def _not_json(given: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
+def remap(app: App, order: Remap, show: Callable[[int], None]) -> Outcomes:
     """Extracts the fields of every stored output again; `show` is told how many rows are done.
 
     Raises RemapOvertaken when the batch does not stay as it was, and whatever DynamoDB and S3 raise: what was written
@@ -159,10 +160,10 @@ def remap(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
     record = order.record
     digest = app.plans.save(record.batch_id, order.plan)
     _update(app, record, record.plan_hash, plan_hash=digest, output_columns=None)
-    tally = _results(app, order, show)
+    outcomes = _results(app, order, show)
     columns = order.compiled.columns
     _update(app, record, digest, output_columns=None if columns is None else list(columns), csv=order.csv)
-    return tally
+    return outcomes
 
 
 def _update(app: App, record: BatchRecord, before: str, **values: Any) -> None:
@@ -178,16 +179,16 @@ def _update(app: App, record: BatchRecord, before: str, **values: Any) -> None:
         )
 
 
-def _results(app: App, order: Remap, show: Callable[[int], None]) -> Tally:
-    tally, done = Tally(), 0
+def _results(app: App, order: Remap, show: Callable[[int], None]) -> Outcomes:
+    outcomes, done = Outcomes(), 0
     extractor = _Extractor(app, order.compiled)
     with ThreadPoolExecutor(WORKERS) as pool:
         for page in app.store.pages(order.record.batch_id):
-            for item, fate in zip(page, pool.map(extractor.remap, page), strict=True):
-                tally.add(fate, item["row_id"]["S"])
+            for item, outcome in zip(page, pool.map(extractor.remap, page), strict=True):
+                outcomes.add(outcome, item["row_id"]["S"])
             done += len(page)
             show(done)
-    return tally
+    return outcomes
 
 
 class _Extractor:
@@ -196,24 +197,24 @@ class _Extractor:
     def __init__(self, app: App, compiled: OutputPlan) -> None:
         self._store, self._s3, self._compiled = app.store, app.s3, compiled
 
-    def remap(self, item: dict[str, Any]) -> Fate:
+    def remap(self, item: dict[str, Any]) -> Outcome:
         """Writes what the output gives now, if that differs; what was changed meanwhile is read and tried again."""
         for _ in range(TRIES):
             if item["status"]["S"] not in REMAPPED and not _refused_output(item):
-                return Fate.NO_ANSWER
+                return Outcome.NO_ANSWER
             output = self._output(item)
             if output is None:
-                return Fate.LACKING
+                return Outcome.LACKING
             fresh = self._fresh(item, output[0])
             if extracts_the_same(item, fresh):
-                return Fate.SAME
+                return Outcome.SAME
             there = self._store.remap(item, fresh)
             if there is None:
-                return Fate.CHANGED
+                return Outcome.CHANGED
             if not there or not alive(there, int(time.time())):
-                return Fate.OVERTAKEN
+                return Outcome.OVERTAKEN
             item = there
-        return Fate.OVERTAKEN
+        return Outcome.OVERTAKEN
 
     def _output(self, item: Mapping[str, Any]) -> tuple[Any] | None:
         """The stored output, which may be null, as a tuple of one; None when there is none that can be read."""

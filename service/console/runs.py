@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import HTTPClientError
 
+from service.batch import closing
+from service.batch import progress as batch_progress
 from service.console import batch_status
 from service.console.mapping_files import FILE_KEYS, read_document
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem, nearest
@@ -19,7 +21,6 @@ from service.models import BatchStatus, parse_iso, target_name
 from service.request import destination
 from service.request.columns import SUFFIXES, format_of, suffix_of
 from service.request.older_keys import Renamed
-from service.steps import aggregate_results
 from service.steps.agent_execution import execution_arn
 from service.steps.failure import json_object
 
@@ -134,7 +135,7 @@ def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., 
         record = stack.app.records.find(batch_id)
         if record is not None and record.execution_arn == execution_arn:  # a rerun's is not its own at once
             count = None if record.row_count is None else record.rows
-            known = aggregate_results.progress(stack.app, record)
+            known = batch_progress.progress(stack.app, record)
             show(record.status, count, {**known, "cause": seen.commonest(known["counts"])})
         if execution["status"] != "RUNNING":
             return ended(stack, batch_id, execution)
@@ -160,9 +161,9 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
             message = record.error["message"]  # it says more than what is raised, which is logged
         raise BatchRefused([Problem("", message)])
     if record is not None:
-        record = aggregate_results.refreshed(stack.app, record)
+        record = closing.refreshed(stack.app, record)
         if record.row_count is not None and execution["status"] in ("ABORTED", "TIMED_OUT"):
-            return aggregate_results.result_of(record)
+            return batch_progress.result_of(record)
     what = f"{execution['status']} {execution.get('error') or ''}".strip()
     raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
 

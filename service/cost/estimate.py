@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.cost.prices import DATE, PRICES, REGION
 from service.cost.usage import Term, aggregations, terms
-from service.cost.workload import Durations, Profile, Work
+from service.cost.workload import Profile, Work
 from service.models import RowStatus
 
 if TYPE_CHECKING:
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
     from service.cost.prices import Price
 
-__all__ = ["Cost", "Durations", "Part", "Profile", "TargetCost", "estimate", "money", "per_row_usd", "spent", "total"]
-
 _CALL_FAILED = (RowStatus.FAILED, RowStatus.TIMEOUT)
 _UNSUCCESSFUL = (*_CALL_FAILED, RowStatus.INVALID_INPUT, RowStatus.EXTRACTION_FAILED)
-_MANY = 100_000  # rows over which pages, parts and chunks even out
 _PLURAL = re.compile(r"^([a-z]+)s\b")
 _WORTH_A_LINE = 0.01  # of the whole: what is less is summed up
 
@@ -188,15 +185,6 @@ def total(costs: Iterable[Cost]) -> Cost:
     listed = list(costs)
     target = listed[0].target if listed else TargetCost()
     return Cost(tuple(term for cost in listed for term in cost.terms), math.fsum(cost.calls for cost in listed), target)
-
-
-def per_row_usd(profile: Profile | None = None, target: TargetCost | None = None, *, calls: float = 1.0) -> float:
-    """US dollars that one row more costs, with everything that grows with rows; `calls` of the target for it.
-
-    Where that is more than one, the last one succeeds.
-    """
-    one, two = (estimate(rows, profile, target, retries=(calls - 1) * rows) for rows in (_MANY, 2 * _MANY))
-    return (two.total_usd - one.total_usd) / _MANY
 
 
 def money(usd: float) -> str:

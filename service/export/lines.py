@@ -15,7 +15,7 @@ from service.store.structs import ATTRIBUTES, Named, Shape, json_object, text_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.batch.absent_rows import Bare
+    from service.batch.absent_rows import AbsentRow
     from service.request.columns import Columns
     from service.store.structs import Attribute, Fields, Item, Map
 
@@ -33,7 +33,7 @@ class Lines(Protocol):
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
         """The lines of results."""
 
-    def bare(self, rows: Sequence[Bare]) -> bytes:
+    def absent(self, rows: Sequence[AbsentRow]) -> bytes:
         """The lines of rows that have no result."""
 
     def end(self) -> bytes:
@@ -101,7 +101,7 @@ class CsvLines:
             ]
         return csv_lines(made or [[""] * len(items)])
 
-    def bare(self, rows: Sequence[Bare]) -> bytes:
+    def absent(self, rows: Sequence[AbsentRow]) -> bytes:
         """The lines of rows that have no result."""
         made = [self._column([entry.row.get(name, "") for entry in rows]) for name in self._columns.inputs]
         empty = [""] * len(rows)
@@ -146,9 +146,9 @@ class JsonLines:
         self._seen.maps(item.output_data.M or {} for item in items if item.output_data is not None)
         return "".join(map(self._result, items)).encode(errors="replace")
 
-    def bare(self, rows: Sequence[Bare]) -> bytes:
+    def absent(self, rows: Sequence[AbsentRow]) -> bytes:
         """The lines of rows that have no result."""
-        return "".join(map(self._bare, rows)).encode(errors="replace")
+        return "".join(map(self._absent, rows)).encode(errors="replace")
 
     def end(self) -> bytes:
         """Nothing: the last line is the end."""
@@ -168,7 +168,7 @@ class JsonLines:
             _map(item.output_data),
         )
 
-    def _bare(self, entry: Bare) -> str:
+    def _absent(self, entry: AbsentRow) -> str:
         row = {name: encode_basestring(cell) for name, cell in entry.row.items()}
         error = _error(entry.error)
         return self._line(row_id(entry.number), entry.status, error, "0", "null", "null", _object(**row), "{}")

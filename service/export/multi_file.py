@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from service.request.columns import file_name
-from service.s3 import objects
+from service.s3 import bodies, objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +52,8 @@ class Files:
         self._written = True
         if len(self._uploads) == self._finished:
             self._begin()
-        for start in range(0, len(chunk), objects.BLOCK):
-            self._uploads[-1].write(chunk[start : start + objects.BLOCK])
+        for start in range(0, len(chunk), bodies.BLOCK):
+            self._uploads[-1].write(chunk[start : start + bodies.BLOCK])
             self._uploads[-1].flush()
 
     def flush(self) -> bool:

@@ -19,7 +19,7 @@ from service.store.structs import ATTRIBUTES, Named, Shape, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.batch.absent_rows import Bare
+    from service.batch.absent_rows import AbsentRow
     from service.request.columns import Columns
     from service.store.structs import Attribute, Item
 
@@ -86,7 +86,7 @@ class ParquetLines:
             ]
         return self._add(made)
 
-    def bare(self, rows: Sequence[Bare]) -> bytes:
+    def absent(self, rows: Sequence[AbsentRow]) -> bytes:
         """The same of rows that have no result."""
         nothing: list[str | None] = [None] * len(rows)
         made: list[list[str | None]] = [[entry.row.get(name) for entry in rows] for name in self._columns.inputs]

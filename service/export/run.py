@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.batch.absent_rows import ConservationBroken, Gaps, with_gaps
+from service.batch.absent_rows import AbsentRows, ConservationBroken, with_absent_rows
 from service.errors import BatchProcessorError
 from service.export.lines import CsvLines, JsonLines
 from service.export.summary import Tally
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from service.app import App
-    from service.batch.absent_rows import Bare
+    from service.batch.absent_rows import AbsentRow
     from service.export.lines import Lines
     from service.export.multi_file import Files
     from service.record import BatchRecord
@@ -94,15 +94,15 @@ class Export:
         begun = self._last
         if begun is None:
             self._upload.write(lines.header())
-        for results, bare in self._rows(lines):
+        for results, absent in self._rows(lines):
             if results:
                 self._upload.write(lines.results(results))
                 self.tally.results(results)
                 self._last = results[-1].row_id.S
             else:
-                self._upload.write(lines.bare(bare))
-                self.tally.bare(bare)
-                self._last = row_id(bare[-1].number)
+                self._upload.write(lines.absent(absent))
+                self.tally.absent(absent)
+                self._last = row_id(absent[-1].number)
             if self._upload.flush() and remaining_ms() < ENOUGH_TIME:
                 self._end(lines)
                 self._upload.settle()
@@ -157,13 +157,13 @@ class Export:
         last_row = None if self._record is None else self._record.rows
         return self._app.reader.pages(self._batch_id, after=after, last_row=last_row, names=names, shape=shape)
 
-    def _rows(self, lines: Lines) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[Bare]]]:
+    def _rows(self, lines: Lines) -> Iterator[tuple[Sequence[Item[Any, Any]], Sequence[AbsentRow]]]:
         """Results and, of a batch with a record, the rows without one; never both empty."""
         pages = self._pages(self._last, lines.names, lines.shape)
         if self._record is None:
             return ((page, ()) for page in pages if page)
         first = (row_number(self._last) or 0) + 1 if self._last else 1
-        return with_gaps(pages, first, self._record.rows, Gaps(self._app, self._record).between)
+        return with_absent_rows(pages, first, self._record.rows, AbsentRows(self._app, self._record).between)
 
     def _state(self) -> dict[str, Any]:
         return {

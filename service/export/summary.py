@@ -14,7 +14,7 @@ from service.models import RowStatus, empty_counts, row_id
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from service.batch.absent_rows import Bare
+    from service.batch.absent_rows import AbsentRow
     from service.store.structs import Item
 
 GROUPS = 20  # groups of errors in a summary
@@ -63,7 +63,7 @@ class Tally:
         if slow:
             self.slowest = nlargest(SLOWEST, [*self.slowest, *slow])
 
-    def bare(self, rows: Sequence[Bare]) -> None:
+    def absent(self, rows: Sequence[AbsentRow]) -> None:
         """Count rows without a result."""
         for entry in rows:
             self.counts[entry.status] += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+from service.excerpt import excerpt
 from service.expressions.json_text import parse_text, stepped
 
 Step = Callable[[Any], Any]
@@ -21,7 +22,7 @@ _LISTED_CHARACTERS = 60
 _KIND_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
 
 
-def settled(value: Any, depth: int = _MAX_DEPTH) -> Any:
+def json_safe_copy(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """A fresh copy that can be written as JSON: what is not finite becomes its name, what is too deep is refused."""
     if isinstance(value, str):
         return value
@@ -33,8 +34,8 @@ def settled(value: Any, depth: int = _MAX_DEPTH) -> Any:
     if depth == 0:
         raise RecursionError
     if is_list:
-        return [settled(item, depth - 1) for item in value]
-    return {str(name): settled(item, depth - 1) for name, item in value.items()}
+        return [json_safe_copy(item, depth - 1) for item in value]
+    return {str(name): json_safe_copy(item, depth - 1) for name, item in value.items()}
 
 
 def named(value: Any, name: str) -> Any:
@@ -85,7 +86,8 @@ def _as_integer(value: Any) -> int | None:
     return int(number) if number is not None and number == int(number) else None
 
 
-def _as_boolean(value: Any) -> bool | None:
+def to_boolean(value: Any) -> bool | None:
+    """Return the boolean that a value is or says, in upper or lower case; None where it is and says none."""
     if isinstance(value, bool):
         return value
     word = value.strip().casefold() if isinstance(value, str) else value
@@ -105,7 +107,7 @@ def _as_object(value: Any) -> dict[str, Any] | None:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(settled(stepped(value)), ensure_ascii=False)
+    return json.dumps(json_safe_copy(stepped(value)), ensure_ascii=False)
 
 
 def _moment(value: Any) -> date | datetime | None:
@@ -133,7 +135,7 @@ TYPES: dict[str, Step] = {
     "string": _as_text,
     "number": to_number,
     "integer": _as_integer,
-    "boolean": _as_boolean,
+    "boolean": to_boolean,
     "date": _as_date,
     "array": _as_list,
     "object": _as_object,
@@ -253,7 +255,7 @@ def shown(value: Any) -> str:
     text = value
     if not isinstance(value, str):
         text = (json.dumps(value) if isinstance(value, float) else str(value))[:_SHOWN]
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")[: _SHOWN + 15]
+    return repr(excerpt(text, _SHOWN))[: _SHOWN + 15]
 
 
 def listed(names: Iterable[str], marks: Mapping[str, str] | None = None) -> str:

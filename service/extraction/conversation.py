@@ -14,7 +14,7 @@ from service.extraction.tool_calls import (
     collect,
     content_of,
     is_error,
-    plain,
+    plain_block,
     text_under,
 )
 
@@ -201,7 +201,7 @@ def model_message(item: Any) -> dict[str, Any] | None:
     if not isinstance(item, dict):
         return None
     inner = item.get("message")
-    message = plain(inner if isinstance(inner, dict) else item)
+    message = plain_block(inner if isinstance(inner, dict) else item)
     if text_under(message, ("role", "type", "kind")) in _MODEL_ROLES:
         return message
     inner = message.get("content")  # Gemini's candidates

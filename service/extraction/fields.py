@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.expressions.json_text import parse_text
 from service.expressions.model_text import last_answer
-from service.expressions.values import coerced, described, formatted, listed, named, settled, transformed
+from service.expressions.values import coerced, described, formatted, json_safe_copy, listed, named, transformed
 from service.extraction.conversation import Reading
 from service.extraction.methods import FINDERS, Field, Found, Method, chooser
 from service.extraction.refusals import USUAL, refused
@@ -213,7 +213,7 @@ def _everything(core: Any) -> Extraction:
     if core is None:
         return Extraction({}, None, ("the output is null",))
     fields = {"value": core} if not isinstance(core, dict) else core
-    values = {name: settled(value) for name, value in fields.items()}
+    values = {name: json_safe_copy(value) for name, value in fields.items()}
     if all(value is None for value in values.values()):
         return Extraction({}, None, (f"the output is an object without a value ({described('it', core)})",))
     return Extraction(values, "direct")
@@ -238,7 +238,7 @@ def _all_keys(method: Method, found: Found) -> tuple[dict[str, Any], list[str]]:
     for value in found.objects:
         whole = parse_text(value) if method.transform == "parse_text" else value
         if isinstance(whole, dict):
-            values = {str(name): settled(inner) for name, inner in whole.items()}
+            values = {str(name): json_safe_copy(inner) for name, inner in whole.items()}
             empty = all(inner is None for inner in values.values())
             return values, [f"found an object without a value ({described('it', whole)})"] if empty else []
     return {}, [f"found no object, and no paths say what to take ({found.there})"]
@@ -259,7 +259,7 @@ def _value(one: Field, found: Found) -> tuple[Any, str | None]:
         if value is not None and one.form is not None:
             value, reason = formatted(one.form, value)
         if value is not None:
-            return settled(value), None
+            return json_safe_copy(value), None
         told = told or reason
     return None, told
 

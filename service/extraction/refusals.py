@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from service.excerpt import excerpt
 from service.expressions.json_text import stepped, text_of
 from service.extraction.retry_after import retry_after
 from service.models import RowStatus
@@ -193,4 +194,4 @@ def _text_of(value: Any, depth: int = 4) -> str | None:
 
 def _cut(text: str) -> str:
     told = " ".join(text.split())
-    return told if len(told) <= _LONGEST else told[: _LONGEST - 1] + "…"
+    return excerpt(told, _LONGEST)

@@ -7,7 +7,7 @@ from typing import Any
 from service.expressions.values import shown
 from service.extraction.conversation import messages_of, model_message
 from service.extraction.refusals import Fault
-from service.extraction.tool_calls import plain
+from service.extraction.tool_calls import plain_block
 from service.models import RowStatus
 
 # stop_reason of Anthropic, stopReason of Bedrock's Converse, finish_reason of OpenAI, finishReason of Gemini,
@@ -108,6 +108,6 @@ def without_last(core: Any) -> Any:
 def _blanked(items: list[Any]) -> list[Any]:
     """The messages with an empty one in the place of the model's last, so that no other becomes the last."""
     last = items[-1] if items else None
-    if not isinstance(last, dict) or (model_message(last) is None and "role" in plain(last)):
+    if not isinstance(last, dict) or (model_message(last) is None and "role" in plain_block(last)):
         return items
     return [*items[:-1], {"role": "assistant", "content": ""}]

@@ -52,7 +52,7 @@ class ToolResult(NamedTuple):
     is_error: bool = False
 
 
-def plain(block: dict[str, Any]) -> dict[str, Any]:
+def plain_block(block: dict[str, Any]) -> dict[str, Any]:
     """A message as it would be without LangChain's wrapper around its fields."""
     kind, fields = block.get("type"), block.get("data")
     if "lc" in block and isinstance(block.get("kwargs"), dict):
@@ -72,7 +72,7 @@ def collect(value: Any, holder: str, found: list[ToolCall | ToolResult], seen: d
                 collect(item, holder, found, seen, depth - 1)
     elif isinstance(value, dict) and id(value) not in seen and depth:
         seen[id(value)] = value  # held, so that no other object gets its id
-        block = value if "data" not in value and "lc" not in value else plain(value)
+        block = value if "data" not in value and "lc" not in value else plain_block(value)
         recognised = _recognised(block, holder)
         found.extend(recognised)
         for key in () if recognised else block:

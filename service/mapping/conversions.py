@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchProcessorError
+from service.expressions.values import to_boolean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _LONGEST_NUMBER = 400  # characters; a double has at most 309 digits before the point
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _MAX_DEPTH = 100  # the writers of JSON on a row's way go deeper, but not without end
 _SHOWN = 40
 _KIND_NAMES: dict[type, str] = {dict: "an object", list: "a list", bool: "a boolean"}
@@ -103,11 +103,9 @@ def _integer(value: Any) -> int:
 
 
 def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    found = _BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else None
+    found = to_boolean(value) if isinstance(value, bool | str) else None
     if found is None:
-        raise ValueError(f"{_named(value)} is neither of true, yes, 1 and false, no, 0 (in upper or lower case)")
+        raise ValueError(f"{_named(value)} is neither of true, yes, y, 1 and false, no, n, 0 (in upper or lower case)")
     return found
 
 

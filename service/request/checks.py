@@ -17,8 +17,8 @@ from service.permissions import check_source, key_refused
 from service.request import destination, targets
 from service.request.chunking import Layout
 from service.request.columns import has_guarded_cells
-from service.s3 import objects
-from service.source import csv_rows, detection
+from service.s3 import bodies, objects
+from service.source import csv_rows, detection, lines
 from service.source.pace import Pace
 from service.source.row_payload import wire_bytes
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from service.extraction.fields import OutputPlan
     from service.mapping.input_plan import InputPlan
     from service.request.destination import Place
-    from service.request.parse import BatchInput
+    from service.request.models import BatchInput
     from service.request.targets import ResolvedTarget
-    from service.s3.objects import SourceObject
-    from service.source.csv_rows import Chunk, Record, SourceFormat
+    from service.s3.bodies import SourceObject
+    from service.source.csv_rows import Chunk, Record
+    from service.source.lines import SourceFormat
 
 SAMPLE = 1 << 20  # bytes looked at to detect encoding and delimiter
 LOOKED_THROUGH = 64 << 20  # bytes of a source that are read for further faults when the batch is refused anyway
@@ -52,7 +53,7 @@ class Problems:
             return check()
         except BatchRefused as refused:
             self.found += refused.problems
-        except csv_rows.SourceFault as fault:
+        except lines.SourceFault as fault:
             # A fault of what was given for reading names that key itself.
             key, _, rest = str(fault).partition(" ")
             path = key if key in ("source.encoding", "source.delimiter") else "csv_s3_uri"
@@ -211,7 +212,7 @@ def _find_source(app: App, parsed: BatchInput) -> SourceObject:
 
 
 def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
-    blocks = objects.read(app.s3, found)
+    blocks = bodies.read(app.s3, found)
     head = b""
     try:
         while len(head) < SAMPLE and (block := next(blocks, b"")):
@@ -221,10 +222,10 @@ def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
             raise
         raise BatchRefused([Problem("csv_s3_uri", message)]) from error
     options = parsed.source
-    fmt = csv_rows.detect_format(
+    fmt = lines.detect_format(
         head, complete=len(head) >= found.size, encoding=options.encoding, delimiter=options.delimiter
     )
-    note = csv_rows.guess_of(head, fmt, options.encoding)
+    note = lines.guess_of(head, fmt, options.encoding)
     records = csv_rows.read_records(chain([head], blocks), fmt)
     if note is not None:
         records = _believed(records, fmt)
@@ -249,7 +250,7 @@ def _believed(records: Iterator[Record], fmt: SourceFormat) -> Iterator[Record]:
             evidence.add(cell)
         yield record
     if not evidence.clear:
-        raise csv_rows.SourceFault(
+        raise lines.SourceFault(
             f"the source was read as {fmt.encoding}, which its first rows speak for, but all of "
             "its rows together do not: say what it is written in (--encoding, source.encoding), or save it as UTF-8"
         )

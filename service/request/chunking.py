@@ -11,13 +11,13 @@ from service.cost.workload import INNER, chunk_rows
 from service.mapping.conversions import RowNotMapped
 from service.plan import RetryPolicy
 from service.source import csv_rows
-from service.source.row_payload import ROW_BYTES, travelling, wire_bytes
+from service.source.row_payload import ROW_BYTES, row_payload, wire_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from service.mapping.input_plan import InputPlan
-    from service.request.parse import ExecutionConfig
+    from service.request.models import ExecutionConfig
     from service.request.targets import ResolvedTarget
     from service.source.csv_rows import Chunk, Record
 
@@ -94,7 +94,7 @@ class Layout:
             try:
                 row = csv_rows.row_of(columns, record.cells)
                 size = wire_bytes(
-                    travelling(self._target.kind, self._target.name, "#", record.number, row, self.fields)
+                    row_payload(self._target.kind, self._target.name, "#", record.number, row, self.fields)
                 )
             except (csv_rows.RaggedRow, RowNotMapped):
                 pass

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from service.errors import BatchRefused, Problem, nearest
+from service.errors import Problem, nearest
+from service.excerpt import excerpt
 from service.models import split_s3_uri
 from service.request.models import BatchInput, CsvOptions, ExecutionConfig, Rerun, RetryPolicy, SourceOptions, Target
 from service.request.older_keys import Renamed
@@ -18,28 +19,9 @@ from service.request.older_keys import Renamed
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = [
-    "BatchInput",
-    "CsvOptions",
-    "ExecutionConfig",
-    "RetryPolicy",
-    "SourceOptions",
-    "Target",
-    "parse_input",
-    "read_input",
-]
-
 IGNORED_PREFIX = "AWS_STEP_FUNCTIONS_"  # what Step Functions itself adds to an input
 # A name becomes part of batch ids (after which a # follows) and of keys in S3.
 _TARGET_NAME = re.compile(r"[^#/\\\x00-\x1f\x7f]{1,128}")
-
-
-def parse_input(given: Any) -> BatchInput:
-    """The input as checked values; raises BatchRefused with every problem."""
-    parsed, problems = read_input(given)
-    if problems:
-        raise BatchRefused(problems)
-    return parsed
 
 
 def read_input(given: Any, *, whole: bool = True) -> tuple[BatchInput, list[Problem]]:
@@ -111,7 +93,7 @@ def _contradictions(parsed: BatchInput, wrong: set[str], *, is_new: bool) -> lis
             problems.append(Problem("target", "is required: name a registered target, or give its ARN"))
     elif not _TARGET_NAME.fullmatch(parsed.target.name):
         what = "a name has at most 128 characters, and no #, slash or control character"
-        problems.append(Problem("target.name", f"{_short(parsed.target.name)}: {what}"))
+        problems.append(Problem("target.name", f"{excerpt(repr(parsed.target.name), 60)}: {what}"))
     config = parsed.execution_config
     if config.limit is not None and config.sample is not None:
         message = "give limit, the first N rows, or sample, N rows of all, not both"
@@ -141,9 +123,4 @@ def _problem(fault: Any) -> Problem:
     message = _MUST_BE.get(fault["type"]) or fault["msg"][0].lower() + fault["msg"][1:]
     if path == "target":
         message = "must be a name, an ARN, or an object with name or arn"
-    return Problem(path, f"{message}, not {_short(fault['input'])}")
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"
+    return Problem(path, f"{message}, not {excerpt(repr(fault['input']), 60)}")

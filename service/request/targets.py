@@ -13,7 +13,7 @@ from service.permissions import check_target
 
 if TYPE_CHECKING:
     from service.app import App
-    from service.request.parse import Target
+    from service.request.models import Target
     from service.store.registry import RegisteredTarget
 
 _NOT_THERE = ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidArn", "ValidationException")

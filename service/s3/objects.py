@@ -12,13 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.permissions import key_refused, not_readable
-from service.s3.bodies import BLOCK, SourceObject, lines, read, whole
+from service.s3.bodies import SourceObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
-__all__ = ["BLOCK", "MultipartUpload", "SourceObject", "UploadGone", "find_source", "lines", "read", "whole"]
 # An object that is gone or may not be read; without s3:ListBucket, one that is gone answers AccessDenied.
 UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 _GZIP = 31  # zlib's window bits for a gzip header; it has no time in it, so that the same rows are the same bytes

@@ -18,30 +18,10 @@ from service.source.lines import (
     LineTooLongError,
     SourceFault,
     SourceFormat,
-    detect_format,
-    guess_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-__all__ = [
-    "Chunk",
-    "Chunker",
-    "RaggedRow",
-    "Record",
-    "RowRange",
-    "SourceFault",
-    "SourceFormat",
-    "check_header",
-    "dealt_order",
-    "detect_format",
-    "guess_of",
-    "read_chunk",
-    "read_records",
-    "row_of",
-    "unguarded",
-]
 
 _MIB = 1024 * 1024
 
@@ -248,7 +228,7 @@ class Chunker:
         return chunk
 
 
-def dealt_order(count: int) -> list[int]:
+def bit_reversed_order(count: int) -> list[int]:
     """Order 0 to count - 1 by their reversed bits, so that those that follow each other lie far apart."""
     order = [0]
     while len(order) < count:

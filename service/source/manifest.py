@@ -26,7 +26,7 @@ def write_chunks(s3: Any, bucket: str, batch_id: str, chunks: list[Chunk]) -> st
 
 def write_manifest(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[Chunk]) -> str:
     """Writes the chunks of a run in an order that spreads the rows in flight over all rows; returns the key."""
-    dealt = (chunks[position] for position in csv_rows.dealt_order(len(chunks)))
+    dealt = (chunks[position] for position in csv_rows.bit_reversed_order(len(chunks)))
     return _write(s3, bucket, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
 
 

@@ -8,8 +8,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
-from service.s3 import objects
-from service.source import csv_rows
+from service.s3 import bodies
+from service.source import csv_rows, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ class SourceRows:
 
     def __init__(self, s3: Any, bucket: str, src: Mapping[str, Any], chunks_key: str) -> None:
         self._s3 = s3
-        self._object, self._format = objects.SourceObject.of(src), csv_rows.SourceFormat.of(src)
+        self._object, self._format = bodies.SourceObject.of(src), lines.SourceFormat.of(src)
         self._rows, self._starts, self._lines = array("q"), array("q"), array("q")  # of every span of every chunk
-        for line in objects.lines(self._s3, bucket, chunks_key):
+        for line in bodies.lines(self._s3, bucket, chunks_key):
             for span in csv_rows.Chunk.from_json(json.loads(line)).ranges:
                 self._rows.append(span.first_row)
                 self._starts.append(span.start)
@@ -42,7 +42,7 @@ class SourceRows:
             self._next = record.number + 1
             if record.number == number:
                 return record
-        raise csv_rows.SourceFault(f"row {number} is not where the chunks of the batch say", row=number)
+        raise lines.SourceFault(f"row {number} is not where the chunks of the batch say", row=number)
 
     def _open(self, number: int) -> None:
         """Reads the window that begins with the row's span; nothing of the connection stays open."""
@@ -50,7 +50,7 @@ class SourceRows:
         end = bisect_left(self._starts, self._starts[begin] + _WINDOW, begin + 1)
         whole = end == len(self._starts)
         stop = self._object.size if whole else self._starts[end]
-        blocks = list(objects.read(self._s3, self._object, self._starts[begin], stop))
+        blocks = list(bodies.read(self._s3, self._object, self._starts[begin], stop))
         self._records = csv_rows.read_records(
             blocks, self._format, offset=self._starts[begin], number=self._rows[begin], line=self._lines[begin]
         )

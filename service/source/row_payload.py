@@ -10,8 +10,8 @@ from service.errors import SourceChanged
 from service.mapping.envelope import target_input
 from service.mapping.input_plan import InputPlan
 from service.models import call_name, row_id, row_number
-from service.s3 import objects
-from service.source import csv_rows
+from service.s3 import bodies
+from service.source import csv_rows, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ def least_bytes(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
 
 
-def travelling(  # noqa: PLR0913 - what a row consists of
+def row_payload(  # noqa: PLR0913 - what a row consists of
     kind: Any, name: str, batch_id: str, number: int, row: dict[str, str], fields: InputPlan, run: int = 1
 ) -> RowPayload:
     """Return the row as TransformInput does, its cells without their names; raises RowNotMapped."""
@@ -114,7 +114,7 @@ def target_input_again(plans: Plans, event: RowEvent, row: dict[str, str]) -> di
     plan = plans.load(event["batch_id"], event["plan"])
     fields = input_fields(plans, event["batch_id"], event["plan"])
     number = row_number(event["row_id"]) or 0
-    item = travelling(plan.kind, plan.target_name, event["batch_id"], number, row, fields, int(event["run"]))
+    item = row_payload(plan.kind, plan.target_name, event["batch_id"], number, row, fields, int(event["run"]))
     given: dict[str, Any] = item["target_input"]
     return given
 
@@ -127,5 +127,5 @@ def input_fields(plans: Plans, batch_id: str, digest: str) -> InputPlan:
 
 def read_chunk(s3: Any, plan: Plan, chunk: csv_rows.Chunk) -> Iterator[Record]:
     """Yield the records of a chunk from the source of a plan; raises SourceChanged."""
-    found, fmt = objects.SourceObject.of(plan.source), csv_rows.SourceFormat.of(plan.source)
-    return csv_rows.read_chunk(lambda start, end: objects.read(s3, found, start, end), fmt, chunk)
+    found, fmt = bodies.SourceObject.of(plan.source), lines.SourceFormat.of(plan.source)
+    return csv_rows.read_chunk(lambda start, end: bodies.read(s3, found, start, end), fmt, chunk)

@@ -14,7 +14,7 @@ from service.record import BatchRecord
 from service.request import destination
 from service.request.checks import Checked, check
 from service.request.chunking import Layout, run_by
-from service.request.parse import BatchInput, read_input
+from service.request.parse import read_input
 from service.secrets_mask import masked
 from service.source.manifest import told, write_chunks, write_manifest
 from service.source.row_lookup import READ_BY, SourceRows
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.app import App
+    from service.request.models import BatchInput
     from service.source.csv_rows import Chunk
 
 LONGEST_RUN = 7 * 86_400  # seconds: TimeoutSeconds of the state machine

@@ -19,7 +19,7 @@ from service.source.row_payload import (
     place_of,
     read_chunk,
     room_beside_the_output,
-    travelling,
+    row_payload,
     wire_bytes,
 )
 from service.store.results import to_item
@@ -82,7 +82,7 @@ def _map_rows(
         row: dict[str, str] = {}
         try:
             row = csv_rows.row_of(columns, record.cells)
-            item = travelling(plan.kind, plan.target_name, event["batch_id"], record.number, row, fields, event["run"])
+            item = row_payload(plan.kind, plan.target_name, event["batch_id"], record.number, row, fields, event["run"])
             size = wire_bytes(item)
             if size > ROW_BYTES:
                 message = (

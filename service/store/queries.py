@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pynamodb.expressions.condition import Condition
     from pynamodb.pagination import ResultIterator
 
-    from service.store.page_tokens import Position
+    from service.models import Position
+
 
 Row = dict[str, Any]
 
@@ -210,15 +211,15 @@ def _row(item: ResultItem) -> Row:
         "row_id": item.row_id,
         "row_number": row_number(item.row_id),
         "status": item.status,
-        "error": plain(item.error),
+        "error": _as_dict(item.error),
         "attempts": int(item.attempts),
         "execution_time_ms": None if item.execution_time_ms is None else int(item.execution_time_ms),
         "timestamp": item.timestamp,
-        "input_data": plain(item.input_data),
-        "output_data": plain(item.output_data),
+        "input_data": _as_dict(item.input_data),
+        "output_data": _as_dict(item.output_data),
     }
 
 
-def plain(value: Any) -> Any:
+def _as_dict(value: Any) -> Any:
     """A map attribute as plain Python values; None stays None."""
     return None if value is None else value.as_dict()

@@ -14,7 +14,7 @@ from made_results import BATCH, MOMENT, PAST, fill, kept, remap_of, result, ther
 
 from service import app as clients
 from service.console import remap
-from service.console.remap import Fate
+from service.console.remap import Outcome
 from service.models import RowStatus, row_id
 from service.record import BatchRecord
 from service.store import attribute_values
@@ -125,7 +125,7 @@ def test_a_remap_of_a_batch_goes_on_over_a_lost_answer(app: App) -> None:
     fill(app, [result(1, output=kept({"y": 1}))])
     order = remap_of(app, MAPPING)
     trouble = Lost(app, "UpdateItem", 1, table=app.settings.results_table)
-    assert remap.remap(app, order, print).counts.keys() <= {Fate.CHANGED, Fate.SAME}
+    assert remap.remap(app, order, print).counts.keys() <= {Outcome.CHANGED, Outcome.SAME}
     assert trouble.requests == 2
     assert attribute_values.decode(there(app)[row_id(1)]["output_data"]) == {"y": 1}
 

@@ -15,7 +15,7 @@ from made_results import BATCH, FUTURE, MOMENT, NOW, PAST, at_once, fill, kept, 
 from test_store import CASES
 
 from service.console import remap
-from service.console.remap import Fate
+from service.console.remap import Outcome
 from service.models import RowStatus, row_id
 from service.record import BatchRecord
 from service.store import attribute_values
@@ -247,7 +247,7 @@ def test_a_remap_beside_a_run_leaves_every_result_with_the_fields_of_its_own_out
     tally, *_ = at_once([partial(remap.remap, app, order, shown.append), *puts[10:90]])
     assert shown == [100]
     assert tally.counts.total() == 100
-    assert tally.counts[Fate.OVERTAKEN] == 0
+    assert tally.counts[Outcome.OVERTAKEN] == 0
     after = there(app)
     assert {item["run"]["N"] for item in after.values()} == {"1", "2"}
     for item in after.values():
@@ -261,9 +261,9 @@ def test_a_remap_given_again_writes_nothing(app: App) -> None:
     spelled = [1.0, -0.0, 1e22, 0.1, 10**37, 1.5e-7, 5e-324, "", None, True, [], {"": 1}, {"a": [1e125]}]
     mapping = {"extraction_methods": [{"method": "direct", "paths": {"v": "v", "w": "w"}}]}
     fill(app, [result(row, output=kept({"v": value, "w": 1})) for row, value in enumerate(spelled, 1)])
-    assert remap.remap(app, remap_of(app, mapping), print).counts == {Fate.CHANGED: len(spelled)}
+    assert remap.remap(app, remap_of(app, mapping), print).counts == {Outcome.CHANGED: len(spelled)}
     before, updates = there(app), requests_of(app, "UpdateItem")
-    assert remap.remap(app, remap_of(app, mapping), print).counts == {Fate.SAME: len(spelled)}
+    assert remap.remap(app, remap_of(app, mapping), print).counts == {Outcome.SAME: len(spelled)}
     assert there(app) == before
     assert [update for update in updates if update["TableName"] == app.settings.results_table] == []
 

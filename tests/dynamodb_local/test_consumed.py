@@ -10,7 +10,8 @@ import pytest
 from botocore.client import BaseClient
 from made import plan
 
-from service.cost.estimate import Profile, spent
+from service.cost.estimate import spent
+from service.cost.workload import Profile
 from service.models import Result, error_of, row_id
 from service.record import BatchRecord
 from service.store import results as store

@@ -16,10 +16,10 @@ from pynamodb.attributes import (
     UnicodeAttribute,
 )
 
+from service.batch import closing
 from service.errors import BatchRefused
 from service.models import OPEN, BatchStatus
 from service.record import BatchRecord
-from service.steps import aggregate_results
 from service.store.registry import RegisteredTarget
 from service.store.tables import BatchItem, ResultItem, TargetItem
 
@@ -86,15 +86,15 @@ def test_conditions_on_the_state_of_a_batch(app: App, status: BatchStatus) -> No
     assert not app.plans.stopped(BATCH)
     if status == "AGGREGATING":
         with pytest.raises(BatchRefused, match="its CSV is being made: nothing to stop"):
-            aggregate_results.stop(app, BATCH)
+            closing.stop(app, BATCH)
     elif opened:
-        assert aggregate_results.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
+        assert closing.stop(app, BATCH).status == ("STOPPING" if status == "RUNNING" else status)
         assert app.plans.stopped(BATCH)
     else:
         with pytest.raises(BatchRefused, match="has ended already"):
-            aggregate_results.stop(app, BATCH)
-    assert aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None) == opened
-    assert not aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None)
+            closing.stop(app, BATCH)
+    assert closing.close_record(app, app.records.get(BATCH), "ABORTED", None) == opened
+    assert not closing.close_record(app, app.records.get(BATCH), "ABORTED", None)
 
 
 def test_targets(app: App) -> None:

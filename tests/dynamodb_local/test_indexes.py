@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from made_results import BATCH, MOMENT, fill, result, there
 
-from service.models import FAILURES, RowStatus, row_id
-from service.store.page_tokens import Position
+from service.models import FAILURES, Position, RowStatus, row_id
 from service.store.results import extracted, shard
 
 if TYPE_CHECKING:

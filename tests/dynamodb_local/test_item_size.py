@@ -17,7 +17,7 @@ from made import plan
 from made_results import BATCH, fill, kept, remap_of, result, there
 
 from service.console import remap
-from service.console.remap import Fate
+from service.console.remap import Outcome
 from service.errors import BatchRefused
 from service.models import RowStatus, row_id
 from service.steps.write_result import store_plain
@@ -133,7 +133,7 @@ def test_what_a_remap_says_of_a_full_item_fits_too(app: App) -> None:
     fill(app, [full])
     paths = {f"{number}": '"' + "😀" * 200 + '"' for number in range(9)}
     order = remap_of(app, {"extraction_methods": [{"method": "direct", "paths": paths}]})
-    assert remap.remap(app, order, print).counts == {Fate.CHANGED: 1}
+    assert remap.remap(app, order, print).counts == {Outcome.CHANGED: 1}
     item = there(app)[row_id(1)]
     assert item["status"]["S"] == RowStatus.EXTRACTION_FAILED
     assert ITEM_BYTES < item_bytes(item) < LIMIT

@@ -12,6 +12,7 @@ from made import chunk_event, finished, make_tool, manifest, prepared, row_event
 from moto import mock_aws
 
 from service.app import App
+from service.batch import progress as batch_progress
 from service.console import remap
 from service.steps import aggregate_results
 from service.steps.transform_input import transform_chunk
@@ -77,7 +78,7 @@ def test_a_batch_from_its_source_to_its_csv_and_to_another(app: App) -> None:
         "FAILED": 1,
         "EXTRACTION_FAILED": 1,
     }
-    assert aggregate_results.progress(app, app.records.get(BATCH))["rows_done"] == 5
+    assert batch_progress.progress(app, app.records.get(BATCH))["rows_done"] == 5
     assert app.records.chunk_counts(BATCH, 1).total() == 5
     assert [row["row_number"] for row in app.queries.failed(BATCH)] == [2, 3]
     assert stored(app, BATCH, 1)["output_data"] == {"M": {"x": {"N": "1.5"}}}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from deployed import PROBE_ARN
 
-from service.cost.estimate import Profile, spent
+from service.cost.estimate import spent
+from service.cost.workload import Profile
 from service.store import results
 
 if TYPE_CHECKING:

@@ -481,7 +481,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "KmsKeyArns": {"kms:Decrypt"},
         "DataBucket.Arn": {"s3:ListBucket"},
         f"{DATA}/batches/*": {"s3:PutObject"},  # prepare._write
-        # Records.get and Plans.load of a rerun, Records.create and Plans.save, Records.chunks (Fates), Records.update
+        # Records.get and Plans.load of a rerun, Records.create and Plans.save, Records.chunks (Absence), Records.update
         "BatchesTable.Arn": {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "Query", "UpdateItem")},
         "ResultsTable.Arn": {"dynamodb:Query"},  # PageReader.pages (selection)
         "${ResultsTable.Arn}/index/status-index": {"dynamodb:Query"},  # ResultStore.failed

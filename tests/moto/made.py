@@ -7,17 +7,28 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from service.errors import BatchRefused
 from service.plan import Plan
+from service.request.parse import read_input
 from service.steps.prepare_batch import prepare
 from service.store.registry import RegisteredTarget
 
 if TYPE_CHECKING:
     from service.app import App
+    from service.request.models import BatchInput
 
 
 def plan(**values: Any) -> Plan:
     """A plan of the tool `echo`, with these values."""
     return Plan(**{"kind": "tool", "target_name": "echo", "target_arn": "arn:echo", **values})
+
+
+def parse_input(given: Any) -> BatchInput:
+    """The input of a batch as checked values; raises BatchRefused with every problem."""
+    parsed, problems = read_input(given)
+    if problems:
+        raise BatchRefused(problems)
+    return parsed
 
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:batches"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import MACHINE, chunk_event, execution_arn, finished, make_tool, manifest, prepared, role, row_event, rows_csv
 
+from service.batch import closing
+from service.batch import progress as batch_progress
 from service.errors import BatchRefused, NotFound
 from service.models import now_iso
 from service.steps import aggregate_results
@@ -95,7 +97,7 @@ def test_the_end_of_a_batch(app: App) -> None:
     assert (record.status, record.csv_location) == ("PARTIAL", result["csv_location"])
     assert record.ended_at
     assert result["execution_time_ms"] == record.execution_time_ms
-    assert aggregate_results.result_of(record) == result
+    assert batch_progress.result_of(record) == result
     assert [line["_status"] for line in lines_of(app, result["csv_location"])] == [
         "SUCCESS",
         "FAILED",
@@ -111,7 +113,7 @@ def test_a_field_that_no_row_has_is_told(app: App) -> None:
     run_rows(app, batch, failing=(2,))
     result = ended(app, batch)
     assert result["fields"] == [{"name": "x", "found": 2, "of": 2}, {"name": "score", "found": 0, "of": 2}]
-    assert aggregate_results.result_of(app.records.get("echo#run-1"))["fields"] == result["fields"]
+    assert batch_progress.result_of(app.records.get("echo#run-1"))["fields"] == result["fields"]
 
 
 def test_guarded_cells_are_counted_and_told(app: App) -> None:
@@ -188,7 +190,7 @@ def test_a_plain_aggregation_makes_the_csv_again_anywhere(app: App) -> None:
 
 def test_a_running_batch_has_no_csv_yet(app: App) -> None:
     prepared(app, rows_csv(2))
-    with pytest.raises(aggregate_results.BatchRunning, match="is RUNNING: its CSV can be made when it has ended"):
+    with pytest.raises(batch_progress.BatchRunning, match="is RUNNING: its CSV can be made when it has ended"):
         aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
 
 
@@ -197,7 +199,7 @@ def test_an_expired_batch_names_its_last_csv(app: App) -> None:
     run_rows(app, batch)
     location = ended(app, batch)["csv_location"]
     app.records.update("echo#run-1", expires_at=int(time.time()) - 1)
-    with pytest.raises(aggregate_results.BatchExpired, match=f"its last CSV: {location}"):
+    with pytest.raises(batch_progress.BatchExpired, match=f"its last CSV: {location}"):
         aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
 
 
@@ -241,7 +243,7 @@ def test_a_limited_batch_is_incomplete(app: App) -> None:
     result = ended(app, batch)
     assert (result["status"], result["counts"]["SUCCESS"], result["counts"]["NOT_RUN"]) == ("INCOMPLETE", 2, 3)
     assert app.records.get("echo#run-1").stop_reason == "limit"
-    known = aggregate_results.progress(app, app.records.get("echo#run-1"))
+    known = batch_progress.progress(app, app.records.get("echo#run-1"))
     assert (known["rows_done"], known["counts_exact"], known["eta_s"]) == (2, True, None)
 
 
@@ -254,16 +256,16 @@ def test_a_limited_batch_is_incomplete(app: App) -> None:
 def test_an_execution_that_ended_otherwise_closes_the_record(app: App, status: str, said: str) -> None:
     batch = prepared(app, rows_csv(40), execution_config={"max_concurrency": 5})
     run_rows(app, batch, chunks=1)
-    assert aggregate_results.close_ended(app, closing_event(status=status, cause="why"))["closed"] is True
+    assert closing.close_ended(app, closing_event(status=status, cause="why"))["closed"] is True
     record = app.records.get("echo#run-1")
     assert (record.status, record.stop, record.stop_reason) == ("INCOMPLETE", True, "aborted")
     assert record.error == {"type": status, "message": f"the execution {said}: why"}
     assert sum(record.counts.values()) == 40
     assert record.counts["NOT_RUN"] == 40 - record.counts["SUCCESS"]
-    assert aggregate_results.progress(app, record)["counts_exact"] is False
+    assert batch_progress.progress(app, record)["counts_exact"] is False
     result = aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)
     assert (result["status"], result["row_count"]) == ("INCOMPLETE", 40)
-    assert aggregate_results.progress(app, app.records.get("echo#run-1"))["counts_exact"] is True
+    assert batch_progress.progress(app, app.records.get("echo#run-1"))["counts_exact"] is True
 
 
 def test_an_event_after_the_batch_ended_properly_does_nothing(app: App) -> None:
@@ -272,7 +274,7 @@ def test_an_event_after_the_batch_ended_properly_does_nothing(app: App) -> None:
     ended(app, batch)
     before = app.records.get("echo#run-1")
     for status in ("FAILED", "ABORTED", "TIMED_OUT"):
-        assert aggregate_results.close_ended(app, closing_event(status=status))["closed"] is False
+        assert closing.close_ended(app, closing_event(status=status))["closed"] is False
     assert app.records.get("echo#run-1") == before
 
 
@@ -281,7 +283,7 @@ def test_a_record_that_is_closed_between_reading_and_writing_stays(app: App) -> 
     record = app.records.get("echo#run-1")
     run_rows(app, batch)
     ended(app, batch)
-    assert aggregate_results.close_record(app, record, "ABORTED", None) is False
+    assert closing.close_record(app, record, "ABORTED", None) is False
     assert app.records.get("echo#run-1").status == "SUCCEEDED"
 
 
@@ -294,14 +296,14 @@ def test_events_that_say_too_little(app: App) -> None:
         event["detail"]["input"] = text
         events.append(event)
     for event in events:
-        assert aggregate_results.close_ended(app, event)["closed"] is False
+        assert closing.close_ended(app, event)["closed"] is False
     assert app.records.get("echo#run-1").status == "RUNNING"
 
 
 def test_all_rows_succeeded_but_there_is_no_csv(app: App) -> None:
     batch = prepared(app, rows_csv(2))
     run_rows(app, batch)
-    aggregate_results.close_ended(app, closing_event(status="FAILED", cause="AccessDenied"))
+    closing.close_ended(app, closing_event(status="FAILED", cause="AccessDenied"))
     assert app.records.get("echo#run-1").status == "INCOMPLETE"
     assert aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, remaining)["status"] == "SUCCEEDED"
 
@@ -309,10 +311,10 @@ def test_all_rows_succeeded_but_there_is_no_csv(app: App) -> None:
 def test_a_batch_that_ended_while_it_was_prepared(app: App) -> None:
     prepared(app, rows_csv(2))
     app.records.update("echo#run-1", status="PREPARING", row_count=None, rows_to_run=None, counts=None)
-    record = aggregate_results.refreshed(app, app.records.get("echo#run-1"))
+    record = closing.refreshed(app, app.records.get("echo#run-1"))
     assert record.status == "FAILED"
     assert "it is not there any more" in record.error["message"]
-    assert aggregate_results.result_of(record)["row_count"] == 0
+    assert batch_progress.result_of(record)["row_count"] == 0
 
 
 # --- stop and refresh ------------------------------------------------------------------------------------------------
@@ -321,15 +323,15 @@ def test_a_batch_that_ended_while_it_was_prepared(app: App) -> None:
 def test_stop(app: App) -> None:
     batch = prepared(app, rows_csv(3))
     for _ in range(2):
-        record = aggregate_results.stop(app, "echo#run-1")
+        record = closing.stop(app, "echo#run-1")
         assert (record.status, record.stop, record.stop_reason) == ("STOPPING", True, "by hand")
     run_rows(app, batch)
     result = ended(app, batch)
     assert result["counts"]["NOT_RUN"] == 3
     with pytest.raises(BatchRefused, match="has ended already"):
-        aggregate_results.stop(app, "echo#run-1")
+        closing.stop(app, "echo#run-1")
     with pytest.raises(NotFound, match="no batch"):
-        aggregate_results.stop(app, "echo#none")
+        closing.stop(app, "echo#none")
 
 
 def start_execution(app: App, definition: dict[str, Any]) -> str:
@@ -344,11 +346,11 @@ def test_refreshed(app: App) -> None:
     assert arn == execution_arn("run-1")
     prepared(app, rows_csv(3))
     record = app.records.get("echo#run-1")
-    assert aggregate_results.refreshed(app, record).status == "RUNNING"
+    assert closing.refreshed(app, record).status == "RUNNING"
     app.stepfunctions.stop_execution(executionArn=arn)
-    closed = aggregate_results.refreshed(app, record)
+    closed = closing.refreshed(app, record)
     assert (closed.status, closed.counts["NOT_RUN"]) == ("FAILED", 3)
-    assert aggregate_results.refreshed(app, closed) is closed
+    assert closing.refreshed(app, closed) is closed
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -356,10 +358,10 @@ def test_refreshed(app: App) -> None:
 
 def test_progress_of_a_batch_that_has_just_begun(app: App) -> None:
     prepared(app, rows_csv(3))
-    known = aggregate_results.progress(app, app.records.get("echo#run-1"))
+    known = batch_progress.progress(app, app.records.get("echo#run-1"))
     assert (known["rows_done"], known["rate_per_s"], known["eta_s"], known["counts_exact"]) == (0, None, None, False)
     app.records.update("echo#run-1", status="PREPARING", row_count=None, rows_to_run=None)
-    assert aggregate_results.progress(app, app.records.get("echo#run-1"))["eta_s"] is None
+    assert batch_progress.progress(app, app.records.get("echo#run-1"))["eta_s"] is None
 
 
 def test_progress_of_a_running_batch(app: App) -> None:
@@ -370,13 +372,13 @@ def test_progress_of_a_running_batch(app: App) -> None:
     app.records.update("echo#run-1", started_at=begun, runs=[{**record.runs[0], "started_at": begun}])
     record = app.records.get("echo#run-1")
     done = int(manifest(app, batch)[0]["rows"])
-    known = aggregate_results.progress(app, record)
+    known = batch_progress.progress(app, record)
     assert known["rows_done"] == known["counts"]["SUCCESS"] == done
     assert known["rate_per_s"] == pytest.approx(done / 10, rel=0.1)
     assert known["eta_s"] == pytest.approx((30 - done) / known["rate_per_s"], abs=1)
-    aggregate_results.stop(app, "echo#run-1")
+    closing.stop(app, "echo#run-1")
     run_rows(app, batch)  # the first chunk again: what it counted first stays
-    known = aggregate_results.progress(app, record)
+    known = batch_progress.progress(app, record)
     assert (known["rows_done"], known["eta_s"], known["counts"]["NOT_RUN"]) == (done, 0, 30 - done)
 
 
@@ -384,12 +386,12 @@ def test_progress_and_result_of_a_refused_batch(app: App) -> None:
     with pytest.raises(BatchRefused):
         prepared(app, "a,a\n1,2\n")
     record = app.records.get("echo#run-1")
-    known = aggregate_results.progress(app, record)
+    known = batch_progress.progress(app, record)
     assert (known["rows_done"], known["counts_exact"], known["eta_s"]) == (0, True, None)
-    assert list(aggregate_results.result_of(record)) == KEYS
+    assert list(batch_progress.result_of(record)) == KEYS
 
 
 def test_a_running_batch_has_no_result(app: App) -> None:
     prepared(app, rows_csv(1))
-    with pytest.raises(aggregate_results.BatchRunning):
-        aggregate_results.result_of(app.records.get("echo#run-1"))
+    with pytest.raises(batch_progress.BatchRunning):
+        batch_progress.result_of(app.records.get("echo#run-1"))

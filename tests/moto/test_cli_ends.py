@@ -15,12 +15,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from made import make_tool, prepared, rows_csv, stored
 
+from service.batch import closing
 from service.console import batch_status, stacks
 from service.console.cli import check, main, results
 from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
 from service.record import BatchRecord
-from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_following_a_batch_that_is_refused_meanwhile_answers_why(
         app.records.update(REFUSED, status="FAILED")
         raise BatchRefused([Problem("", "target: no such target")])
 
-    monkeypatch.setattr(aggregate_results, "refreshed", lambda _app, found: found)
+    monkeypatch.setattr(closing, "refreshed", lambda _app, found: found)
     monkeypatch.setattr(results, "followed", followed)
     code, out, _ = command("status", REFUSED, "--follow")
     assert (code, "target: no such target" in out) == (0, True)
@@ -163,7 +163,7 @@ def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
     for number, status in ((1, RowStatus.SUCCESS), (2, RowStatus.FAILED)):
         app.store.put(Result(batch["batch_id"], row_id(number), status, {}, ttl=2**33))
     assert stored(app, batch["batch_id"])
-    aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
+    closing.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
     known = batch_status.status_of(
         stacks.Stack(app, "test", "machine", "aggregator"), app.records.get(batch["batch_id"])
     )

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from made import make_agent, prepared, row_event, rows_csv, stored
+from made import make_agent, parse_input, prepared, row_event, rows_csv, stored
 from test_batches import lines_of
 
 from service.console import mapping_files, yaml_core
 from service.extraction.compiler import compile_output_mapping
-from service.request.parse import parse_input
 from service.steps import aggregate_results
 from service.steps.write_result import store_plain, write_output
 

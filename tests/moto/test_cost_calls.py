@@ -10,7 +10,8 @@ import pytest
 from botocore.client import BaseClient
 from made import chunk_event, event_of, finished, make_tool, manifest, put_source, row_event, rows_csv
 
-from service.cost.estimate import Profile, spent
+from service.cost.estimate import spent
+from service.cost.workload import Profile
 from service.steps import aggregate_results
 from service.steps.prepare_batch import prepare
 from service.steps.transform_input import transform_chunk

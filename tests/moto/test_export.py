@@ -24,8 +24,8 @@ from service.export.run import ENOUGH_TIME, Export
 from service.export.summary import EXAMPLES, Tally
 from service.models import Result, RowStatus, empty_counts, row_id
 from service.record import BatchRecord
-from service.s3 import objects
-from service.source import csv_rows
+from service.s3 import bodies, objects
+from service.source import csv_rows, lines
 from service.source.manifest import prefix, write_chunks, write_manifest
 from service.store.structs import Item, Shape
 
@@ -48,7 +48,7 @@ def prepared(app: App, rows: int, *, batch_id: str = BATCH, text: bytes | None =
     s3.put_object(Bucket=data, Key=f"{batch_id}.csv", Body=body)
     head = s3.head_object(Bucket=data, Key=f"{batch_id}.csv")
     chunker = csv_rows.Chunker(3)
-    records = list(csv_rows.read_records([body], csv_rows.SourceFormat("utf-8", ",", 0)))[1:]
+    records = list(csv_rows.read_records([body], lines.SourceFormat("utf-8", ",", 0)))[1:]
     chunks = [*(chunker.add(record, 1) for record in records), chunker.finish()]
     made = [chunk for chunk in chunks if chunk]
     to_run = values.get("rows_to_run", rows)
@@ -188,7 +188,7 @@ def test_trouble_of_the_store_of_objects_is_no_empty_cell(app: App, monkeypatch:
     def refuse(*_: Any) -> None:
         raise slow
 
-    monkeypatch.setattr(objects, "read", refuse)
+    monkeypatch.setattr(bodies, "read", refuse)
     with pytest.raises(ClientError, match="SlowDown"):
         export(app, record)
     assert nothing_left(app)
@@ -231,7 +231,7 @@ def test_a_result_of_no_row_is_an_error_and_no_csv(app: App, identifier: str) ->
 def test_lines_that_are_not_the_rows_make_no_csv(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     record = prepared(app, 2)
     put(app, [1, 2])
-    monkeypatch.setattr("service.export.run.with_gaps", lambda pages, *_: ((page[1:], ()) for page in pages))
+    monkeypatch.setattr("service.export.run.with_absent_rows", lambda pages, *_: ((page[1:], ()) for page in pages))
     with pytest.raises(ConservationBroken, match="1 lines for 2 rows"):
         export(app, record)
     assert nothing_left(app)
@@ -573,7 +573,7 @@ def test_a_range_is_read(app: App, start: int, end: int | None, expected: bytes)
     data = app.settings.data_bucket
     app.s3.put_object(Bucket=data, Key="k", Body=b"0123456789")
     found = objects.find_source(app.s3, data, "k")
-    assert b"".join(objects.read(app.s3, found, start, end)) == expected
+    assert b"".join(bodies.read(app.s3, found, start, end)) == expected
 
 
 @pytest.mark.parametrize("body", [b"9876543210", b"", None])
@@ -586,7 +586,7 @@ def test_another_object_is_never_read_for_the_source(app: App, body: bytes | Non
     else:
         app.s3.put_object(Bucket=data, Key="k", Body=body)
     with pytest.raises(SourceChanged, match="replaced or deleted"):
-        list(objects.read(app.s3, found, 5, 10))
+        list(bodies.read(app.s3, found, 5, 10))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import chunk_event, event_of, finished, make_tool, manifest, prepared, row_event, rows_csv, stored
 
+from service.batch import closing
 from service.batch.progress import BatchExpired
 from service.console import remap
 from service.models import OPEN, row_id
@@ -135,7 +136,7 @@ def test_a_rerun_keeps_the_good_csv_and_the_rows_that_are_gone_can_be_run_again(
         own(app, batch)
     record = app.records.get(BATCH)
     assert (csv_of(app), record.status) == (good, "AGGREGATING")
-    assert aggregate_results.close_record(app, record, "FAILED", "ResultsGone")
+    assert closing.close_record(app, record, "FAILED", "ResultsGone")
     with pytest.raises(ResultsGone, match=SAYS):  # it keeps it, too, when counts are of the chunks alone
         plain(app)
     batch = again(app, "again-2", status="MISSING")
@@ -161,7 +162,7 @@ def test_of_a_batch_without_a_csv_one_is_made_of_what_is_there(app: App) -> None
     batch = prepared(app, rows_csv(6), output_mapping=MAPPING)
     run(app, batch)
     deleted(app, 3)
-    assert aggregate_results.close_record(app, app.records.get(BATCH), "ABORTED", None)
+    assert closing.close_record(app, app.records.get(BATCH), "ABORTED", None)
     result = plain(app)
     assert (result["counts"]["SUCCESS"], result["counts"]["MISSING"]) == (5, 1)
 
@@ -186,7 +187,7 @@ def test_a_batch_that_expires_while_it_runs_again(app: App) -> None:
     with pytest.raises(BatchExpired, match=r"have expired; its last CSV: s3://"):
         own(app, batch)
     assert csv_of(app) == good
-    assert aggregate_results.close_record(app, app.records.get(BATCH), "FAILED", "BatchExpired")
+    assert closing.close_record(app, app.records.get(BATCH), "FAILED", "BatchExpired")
     assert app.records.get(BATCH).status not in OPEN
 
 

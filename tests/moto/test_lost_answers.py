@@ -30,12 +30,13 @@ from made import (
 from moto.s3.exceptions import NoSuchUpload
 from moto.s3.models import S3Backend
 
+from service.batch import closing
 from service.console import remap, runs
 from service.console.stacks import Stack
 from service.errors import BatchRefused
 from service.export import multi_file
 from service.models import batch_hash
-from service.s3 import objects
+from service.s3 import bodies, objects
 from service.steps import aggregate_results
 from service.steps.prepare_batch import prepare
 from service.steps.transform_input import transform_chunk
@@ -144,7 +145,7 @@ def large_csv(app: App, name: str, patch: pytest.MonkeyPatch, _path: Any) -> Any
 def parquet(app: App, name: str, patch: pytest.MonkeyPatch, _path: Any) -> Any:
     """Two files, then one: the second is deleted."""
     patch.setattr(objects, "PART", 500)
-    patch.setattr(objects, "BLOCK", 100)
+    patch.setattr(bodies, "BLOCK", 100)
     patch.setattr("service.export.parquet_file.GROUP_ROWS", 1)
     patch.setattr("service.export.parquet_file._TOGETHER", 1)
     given = {"csv": {"format": "parquet"}, "output_mapping": MAPPING, "execution_config": {"limit": 4}}
@@ -210,7 +211,7 @@ def given_up(app: App, name: str, patch: pytest.MonkeyPatch, _path: Any) -> Any:
     batch = run(app, name, output_mapping=MAPPING)
     answer = aggregate_results.aggregate(app, {"batch": batch}, lambda: 1)
     aggregate_results.abandon(app, {"batch": batch, "aggregation": {"result": answer}, "failure": {"Error": "E"}})
-    return aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "FAILED", "no CSV")
+    return closing.close_record(app, app.records.get(batch["batch_id"]), "FAILED", "no CSV")
 
 
 def refused(app: App, name: str, _patch: Any, _path: Any) -> Any:
@@ -221,7 +222,7 @@ def refused(app: App, name: str, _patch: Any, _path: Any) -> Any:
 
 def stopped_by_hand(app: App, name: str, _patch: Any, _path: Any) -> Any:
     batch = prepared(app, rows_csv(6), name=name)
-    assert aggregate_results.stop(app, batch["batch_id"]).status == "STOPPING"
+    assert closing.stop(app, batch["batch_id"]).status == "STOPPING"
     for chunk in manifest(app, batch):
         run_chunk(app, batch, chunk)
     return aggregated(app, batch)
@@ -300,8 +301,8 @@ CASES: dict[str, Story] = {
     "steps.aggregate_results.aggregate update_open": small_batch,
     "steps.aggregate_results._close update_open": small_batch,
     "steps.aggregate_results._close update_ended": parquet,
-    "steps.aggregate_results.close_record update_open": given_up,
-    "steps.aggregate_results.stop stop": stopped_by_hand,
+    "batch.closing.close_record update_open": given_up,
+    "batch.closing.stop stop": stopped_by_hand,
     "s3.objects.complete put_object": small_batch,
     "s3.objects._send create_multipart_upload": large_csv,
     "s3.objects._part upload_part": large_csv,

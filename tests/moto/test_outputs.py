@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import event_of, make_tool, prepared, rows_csv
 
+from service.batch import closing
 from service.errors import BatchRefused
 from service.request import destination
-from service.steps import aggregate_results
 from service.steps.prepare_batch import prepare
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ended(app: App, batch: dict[str, Any]) -> None:
-    aggregate_results.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
+    closing.close_record(app, app.records.get(batch["batch_id"]), "ABORTED", None)
 
 
 def again(app: App, name: str, **given: Any) -> dict[str, Any]:

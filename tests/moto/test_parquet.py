@@ -27,7 +27,7 @@ from service.export import multi_file
 from service.export.run import ENOUGH_TIME, Export
 from service.models import Result, RowStatus, now_iso, row_id
 from service.request.columns import METADATA, NO_PYARROW
-from service.s3 import objects
+from service.s3 import bodies, objects
 from service.steps.aggregate_results import aggregate
 from service.steps.prepare_batch import prepare
 
@@ -51,7 +51,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group for every result or gap, and a part for every few bytes."""
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     monkeypatch.setattr(objects, "PART", 500)
-    monkeypatch.setattr(objects, "BLOCK", 100)
+    monkeypatch.setattr(bodies, "BLOCK", 100)
     monkeypatch.setattr("service.export.parquet_file.GROUP_ROWS", 1)
     monkeypatch.setattr("service.export.parquet_file._TOGETHER", 1)
     monkeypatch.setattr("service.batch.absent_rows._TOGETHER", 1)
@@ -273,12 +273,12 @@ def test_a_row_group_is_of_so_many_bytes(app: App, monkeypatch: pytest.MonkeyPat
 
 
 def test_half_a_character_is_a_question_mark() -> None:
-    from service.batch.absent_rows import Bare  # noqa: PLC0415
+    from service.batch.absent_rows import AbsentRow  # noqa: PLC0415
     from service.export.parquet_file import ParquetLines  # noqa: PLC0415
     from service.request.columns import Columns  # noqa: PLC0415 - read here alone
 
     lines = ParquetLines(Columns(("a\ud800",), ()))
-    made = lines.bare([Bare(1, "MISSING", {"a\ud800": "b\udfff"}), Bare(2, "MISSING", {})]) + lines.end()
+    made = lines.absent([AbsentRow(1, "MISSING", {"a\ud800": "b\udfff"}), AbsentRow(2, "MISSING", {})]) + lines.end()
     assert pq.read_table(io.BytesIO(made)).to_pydict()["input_a?"] == ["b?", None]
 
 
@@ -578,4 +578,4 @@ def test_a_file_of_many_parts(app: App, monkeypatch: pytest.MonkeyPatch) -> None
     made.complete()
     assert body_of(app) == body
     assert len(sent) == 3
-    assert max(sent) < (5 << 20) + objects.BLOCK
+    assert max(sent) < (5 << 20) + bodies.BLOCK

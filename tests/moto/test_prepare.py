@@ -20,6 +20,8 @@ from made import (
 )
 
 from service.app import App
+from service.batch import closing
+from service.batch import progress as batch_progress
 from service.cost.workload import chunk_rows
 from service.errors import BatchRefused, SourceChanged
 from service.models import parse_iso
@@ -193,7 +195,7 @@ def test_a_refused_batch_leaves_a_failed_record_that_says_why(app: App, given: d
     assert record.ended_at
     assert record.row_count is None
     assert record.error == {"type": "BatchRefused", "message": "\n".join(lines)}
-    assert aggregate_results.result_of(record)["status"] == "FAILED"
+    assert batch_progress.result_of(record)["status"] == "FAILED"
     with pytest.raises(BatchRefused, match=r"no row of batch echo#run-1 was ever read: execution_config\.limits"):
         aggregate_results.aggregate(app, {"batch_id": "echo#run-1"}, lambda: 900_000)
 
@@ -323,7 +325,7 @@ def test_a_header_alone_is_a_batch_of_no_rows(app: App, given: dict[str, Any]) -
 
 def test_a_repeated_preparation_of_the_same_execution_is_one_batch(app: App, given: dict[str, Any]) -> None:
     first = prepare(app, event_of(given))
-    aggregate_results.stop(app, "echo#run-1")
+    closing.stop(app, "echo#run-1")
     assert prepare(app, event_of(given)) == first
     record = app.records.get("echo#run-1")
     assert (record.status, record.stop, record.stop_reason) == ("STOPPING", True, "by hand")
@@ -413,4 +415,4 @@ def test_the_whole_way_of_a_small_batch(app: App, tool: str) -> None:  # noqa: A
     assert result["counts"]["SUCCESS"] == 2
     assert result["counts"]["INVALID_INPUT"] == 1
     assert json.loads(json.dumps(result)) == result
-    assert aggregate_results.result_of(app.records.get(batch["batch_id"])) == result
+    assert batch_progress.result_of(app.records.get(batch["batch_id"])) == result

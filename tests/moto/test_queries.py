@@ -13,9 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from service.console.follow import arriving
-from service.models import FAILURES, Result, RowStatus, now_iso, row_id
+from service.models import FAILURES, Position, Result, RowStatus, now_iso, row_id
 from service.store import queries, results
-from service.store.page_tokens import Position
 from service.store.tables import ResultItem
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from made import (
     rows_csv,
 )
 
+from service.batch import closing
 from service.batch.progress import BatchRunning
 from service.console import remap
 from service.errors import BatchProcessorError, BatchRefused
@@ -117,14 +118,14 @@ class Batch:
         self.take_csv()
 
     def stop(self) -> None:
-        aggregate_results.stop(self.app, self.id)
+        closing.stop(self.app, self.id)
         self.said["stopped"] = True
 
     def aborted(self) -> None:
         """EventBridge's event of the first execution's end."""
         detail = {"name": self.name, "status": "ABORTED", "executionArn": execution_arn(self.name)}
         detail["input"] = json.dumps({"target": "echo"})
-        done = aggregate_results.close_ended(self.app, {"source": "aws.states", "detail": detail})
+        done = closing.close_ended(self.app, {"source": "aws.states", "detail": detail})
         self.said["closed"] = self.said.get("closed", 0) + done["closed"]
 
     def aborted_and_claimed(self) -> None:
@@ -133,7 +134,7 @@ class Batch:
 
     def refresh(self) -> None:
         """Whoever reads the record of an execution that is gone."""
-        aggregate_results.refreshed(self.app, self.record)
+        closing.refreshed(self.app, self.record)
 
     # --- what there is
 
@@ -213,7 +214,7 @@ def still_good(batch: Batch, moment: Moment) -> None:
         assert len(record.runs) == int(record.run)
         with pytest.raises(BatchRunning):
             prepare(batch.app, event_of({"rerun_of": batch.id}, f"{batch.name}-third"))
-        stopped = aggregate_results.stop(batch.app, batch.id)
+        stopped = closing.stop(batch.app, batch.id)
         assert (stopped.status, stopped.stop, stopped.stop_reason) == ("STOPPING", True, "by hand")
     else:
         assert record.status not in OPEN
@@ -329,5 +330,5 @@ def test_a_record_that_was_read_before_the_batch_was_run_again(app: App) -> None
     batch.running()
     stale = batch.record
     batch.aborted_and_claimed()
-    assert aggregate_results.refreshed(app, stale).execution_arn == execution_arn("one-again")
+    assert closing.refreshed(app, stale).execution_arn == execution_arn("one-again")
     assert batch.record.status == "RUNNING"

@@ -15,8 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 from made import MACHINE, make_tool, prepared, role, row_event, rows_csv, stored
 
+from service.batch import progress as batch_progress
 from service.console import remap
-from service.console.remap import Fate
+from service.console.remap import Outcome
 from service.errors import BatchRefused
 from service.extraction.compiler import compile_output_mapping
 from service.extraction.stored_plan import to_json
@@ -54,7 +55,7 @@ def ended_batch(app: App, outputs: list[Any], mapping: Any = OLD, **given: Any) 
     return batch
 
 
-def remapped(app: App, given: dict[str, Any], shown: list[int] | None = None) -> remap.Tally:
+def remapped(app: App, given: dict[str, Any], shown: list[int] | None = None) -> remap.Outcomes:
     order = remap.check(app, app.records.get(BATCH), given)
     return remap.remap(app, order, (shown if shown is not None else []).append)
 
@@ -96,7 +97,7 @@ def test_other_fields_of_the_same_outputs(app: App) -> None:
     before = stored(app, BATCH)
     shown: list[int] = []
     tally = remapped(app, {"output_mapping": NEW}, shown)
-    assert tally.counts == {Fate.CHANGED: 2}
+    assert tally.counts == {Outcome.CHANGED: 2}
     assert shown == [2]
     assert [fields(app, row) for row in (1, 2)] == [{"y": 2.5, "sum": 3.5}, {"y": 20, "sum": 30}]
     after = stored(app, BATCH)
@@ -111,7 +112,7 @@ def test_other_fields_of_the_same_outputs(app: App) -> None:
 def test_a_better_mapping_makes_successes(app: App) -> None:
     ended_batch(app, [{"y": 1}, {"x": 2, "y": 2}])
     assert stored(app, BATCH)["failed_status"] == {"S": f"EXTRACTION_FAILED#{row_id(1)}"}
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.CHANGED: 2}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.CHANGED: 2}
     item = stored(app, BATCH)
     assert item["status"] == {"S": "SUCCESS"}
     assert item.keys().isdisjoint({"failed_status", "error"})
@@ -133,14 +134,14 @@ def test_a_worse_mapping_makes_failed_extractions(app: App) -> None:
     assert attribute_values.decode(item["error"])["type"] == "ExtractionFailed"
     assert item["output_data"] == {"M": {}}
     assert "method" not in item
-    assert remapped(app, {"output_mapping": OLD}).counts == {Fate.CHANGED: 1}
+    assert remapped(app, {"output_mapping": OLD}).counts == {Outcome.CHANGED: 1}
     assert fields(app) == {"x": 1}
 
 
 def test_rows_without_an_answer_stay(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 1}, ValueError("no")])
     before = stored(app, BATCH, 2)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.CHANGED: 1, Fate.NO_ANSWER: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.CHANGED: 1, Outcome.NO_ANSWER: 1}
     assert stored(app, BATCH, 2) == before
 
 
@@ -151,9 +152,9 @@ def test_a_failed_call_and_back(app: App) -> None:
     assert item["status"] == {"S": "FAILED"}
     assert attribute_values.decode(item["error"])["type"] == "ToolError"
     assert item["failed_status"] == {"S": f"FAILED#{row_id(1)}"}
-    assert remapped(app, {"output_mapping": {**OLD, "fail_when": None}}).counts == {Fate.CHANGED: 1, Fate.SAME: 1}
+    assert remapped(app, {"output_mapping": {**OLD, "fail_when": None}}).counts == {Outcome.CHANGED: 1, Outcome.SAME: 1}
     assert fields(app) == {"x": 1}
-    assert remapped(app, {"output_mapping": {**OLD, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 2}
+    assert remapped(app, {"output_mapping": {**OLD, "fail_when": "x == `2`"}}).counts == {Outcome.CHANGED: 2}
     said = [attribute_values.decode(stored(app, BATCH, row)["error"])["type"] for row in (1, 2)]
     assert said == ["ToolError", "FailWhen"]
     assert [stored(app, BATCH, row)["status"]["S"] for row in (1, 2)] == ["FAILED"] * 2
@@ -163,15 +164,15 @@ def test_a_remap_keeps_the_conditions_of_the_target(app: App) -> None:
     app.registry.amend("echo", {"fail_when": "x == `1`"})
     ended_batch(app, [{"x": 1, "y": 1}])
     assert attribute_values.decode(stored(app, BATCH)["error"])["type"] == "FailWhen"
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.SAME: 1}
-    assert remapped(app, {"output_mapping": {**NEW, "fail_when": "x == `2`"}}).counts == {Fate.CHANGED: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.SAME: 1}
+    assert remapped(app, {"output_mapping": {**NEW, "fail_when": "x == `2`"}}).counts == {Outcome.CHANGED: 1}
     assert fields(app) == {"y": 1, "sum": 2}
 
 
 def test_outputs_in_s3(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 4, "text": LARGE}])
     assert "output_s3_uri" in stored(app, BATCH)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.CHANGED: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.CHANGED: 1}
     assert fields(app) == {"y": 4, "sum": 5}
 
 
@@ -179,10 +180,10 @@ def test_a_mapping_of_several_targets_and_options_of_the_csv(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 2}], csv={"neutralise_formulas": False})
     mine = {**NEW, "type": "tool", "include_original": False}
     given = {"output_mappings": {"echo": mine, "other": OLD}, "csv": {"column_style": "plain"}, "source": None}
-    assert remapped(app, given).counts == {Fate.CHANGED: 1}
+    assert remapped(app, given).counts == {Outcome.CHANGED: 1}
     assert list(csv_lines(app)[0])[:3] == ["y", "sum", "_row_id"]
     assert app.records.get(BATCH).csv["neutralise_formulas"] is False
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.SAME: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.SAME: 1}
     assert list(csv_lines(app)[0])[:3] == ["id", "text", "y"]
 
 
@@ -206,14 +207,14 @@ def test_the_plan_is_that_of_a_batch_with_this_mapping(app: App) -> None:
 def test_a_mapping_that_names_no_fields(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 2}, {"z": 3}])
     mapping = {"include_original": False}
-    assert remapped(app, {"output_mapping": mapping}).counts == {Fate.CHANGED: 2}
+    assert remapped(app, {"output_mapping": mapping}).counts == {Outcome.CHANGED: 2}
     assert [*csv_lines(app)[0]][:3] == ["output_x", "output_y", "output_z"]
 
 
 def test_more_than_an_item_can_hold(app: App) -> None:
     ended_batch(app, [{"x": 1, "parts": ["abcdefgh" * 1000] * 60}, {"x": 1, "parts": []}])
     mapping = {"extraction_methods": [{"method": "direct", "paths": {"parts": "parts"}}]}
-    assert remapped(app, {"output_mapping": mapping}).counts == {Fate.CHANGED: 2}
+    assert remapped(app, {"output_mapping": mapping}).counts == {Outcome.CHANGED: 2}
     item = stored(app, BATCH)
     assert item["status"] == {"S": "EXTRACTION_FAILED"}
     assert attribute_values.decode(item["error"])["type"] == "ResultTooLarge"
@@ -228,15 +229,15 @@ def test_nothing_is_written_that_does_not_change(app: App) -> None:
     outputs = [{"x": 1.0}, {"x": 1e22}, {"x": {"a": [1.50, None, True, "t"]}}, {"y": 1}, {"x": -0.0}]
     ended_batch(app, outputs)
     updates = calls_of(app, "UpdateItem")
-    assert remapped(app, {"output_mapping": OLD}).counts == {Fate.SAME: 5}
+    assert remapped(app, {"output_mapping": OLD}).counts == {Outcome.SAME: 5}
     assert [call for call in updates if call["TableName"] == app.settings.results_table] == []
 
 
 def test_given_twice_it_is_done_once(app: App) -> None:
     ended_batch(app, [{"x": 1, "y": 2}, {"y": 3}, {"z": 1}])
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.CHANGED: 3}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.CHANGED: 3}
     items, record = [stored(app, BATCH, row) for row in (1, 2, 3)], app.records.get(BATCH)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.SAME: 3}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.SAME: 3}
     assert [stored(app, BATCH, row) for row in (1, 2, 3)] == items
     assert app.records.get(BATCH) == record
 
@@ -257,7 +258,7 @@ def test_one_that_broke_off_is_finished_by_the_next(app: App) -> None:
     assert {"output_x", "output_y", "output_sum"} <= half[0].keys()
     assert (half[2]["output_x"], half[2]["output_y"]) == ("3", "")
     tally = remapped(app, {"output_mapping": NEW})
-    assert tally.counts[Fate.CHANGED] >= 1
+    assert tally.counts[Outcome.CHANGED] >= 1
     assert sum(tally.counts.values()) == 5
     assert [line["output_sum"] for line in csv_lines(app)] == ["2", "4", "6", "8", "10"]
     assert "output_x" not in csv_lines(app)[0]
@@ -269,8 +270,8 @@ def test_results_that_lack_their_output_are_counted_and_named(app: App) -> None:
     app.s3.delete_object(Bucket=app.settings.data_bucket, Key=key)
     before = stored(app, BATCH)
     tally = remapped(app, {"output_mapping": NEW})
-    assert tally.counts == {Fate.LACKING: 1, Fate.CHANGED: 1}
-    assert tally.row_ids[Fate.LACKING] == [row_id(1)]
+    assert tally.counts == {Outcome.LACKING: 1, Outcome.CHANGED: 1}
+    assert tally.row_ids[Outcome.LACKING] == [row_id(1)]
     assert stored(app, BATCH) == before
 
 
@@ -285,8 +286,8 @@ def test_outputs_that_were_not_kept_or_are_damaged(app: App) -> None:
         ExpressionAttributeValues={":o": {"B": b"no gzip"}},
     )
     tally = remapped(app, {"output_mapping": NEW})
-    assert tally.counts == {Fate.LACKING: 9}
-    assert tally.row_ids[Fate.LACKING] == [row_id(number) for number in range(1, 6)]
+    assert tally.counts == {Outcome.LACKING: 9}
+    assert tally.row_ids[Outcome.LACKING] == [row_id(number) for number in range(1, 6)]
 
 
 def test_trouble_with_s3_is_not_a_lacking_output(app: App) -> None:
@@ -331,7 +332,7 @@ def test_what_was_changed_meanwhile_is_read_again(app: App, name: str, value: di
         seen.append(key)
 
     meanwhile(app, change)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.CHANGED: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.CHANGED: 1}
     assert len(seen) == 2
     assert fields(app) == {"y": 1, "sum": 2}
     if name in ("run", "timestamp"):
@@ -347,7 +348,7 @@ def test_a_rerun_that_failed_meanwhile_stays(app: App) -> None:
         other.put_item(TableName=app.settings.results_table, Item=item)
 
     meanwhile(app, rerun)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.NO_ANSWER: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.NO_ANSWER: 1}
     assert stored(app, BATCH)["status"] == {"S": "FAILED"}
 
 
@@ -362,8 +363,8 @@ def test_what_keeps_changing_is_never_overwritten(app: App) -> None:
 
     meanwhile(app, change)
     tally = remapped(app, {"output_mapping": NEW})
-    assert tally.counts == {Fate.OVERTAKEN: 1}
-    assert tally.row_ids[Fate.OVERTAKEN] == [row_id(1)]
+    assert tally.counts == {Outcome.OVERTAKEN: 1}
+    assert tally.row_ids[Outcome.OVERTAKEN] == [row_id(1)]
     assert len(seen) == remap.TRIES
     assert fields(app) == {"x": 1}
 
@@ -380,7 +381,7 @@ def test_what_expired_or_is_gone_meanwhile_does_not_come_back(app: App, past: bo
             other.delete_item(TableName=app.settings.results_table, Key=key)
 
     meanwhile(app, change)
-    assert remapped(app, {"output_mapping": NEW}).counts == {Fate.OVERTAKEN: 1}
+    assert remapped(app, {"output_mapping": NEW}).counts == {Outcome.OVERTAKEN: 1}
     assert (fields(app) == {"x": 1}) if past else not stored(app, BATCH)
 
 
@@ -450,14 +451,14 @@ def test_a_batch_that_has_not_ended(app: App) -> None:
     app.stepfunctions.start_execution(stateMachineArn=MACHINE, name="run-1", input="{}")
     prepared(app, rows_csv(1))
     said = f"is RUNNING.*batch-processor status '{BATCH}' --follow.*batch-processor stop '{BATCH}'"
-    with pytest.raises(aggregate_results.BatchRunning, match=re.compile(said, re.DOTALL)):
+    with pytest.raises(batch_progress.BatchRunning, match=re.compile(said, re.DOTALL)):
         remapped(app, {"output_mapping": NEW})
 
 
 def test_an_expired_batch_names_its_last_csv(app: App) -> None:
     ended_batch(app, [{"x": 1}])
     app.records.update(BATCH, expires_at=int(time.time()) - 1)
-    with pytest.raises(aggregate_results.BatchExpired, match="its last CSV: s3://"):
+    with pytest.raises(batch_progress.BatchExpired, match="its last CSV: s3://"):
         remapped(app, {"output_mapping": NEW})
 
 

@@ -13,7 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made import event_of, execution_arn, make_tool, prepared, rows_csv
 
-from service.batch import rerun
+from service.batch import closing, rerun
+from service.batch import progress as batch_progress
 from service.batch.progress import BatchExpired, BatchRunning
 from service.batch.selection import Wanted, read_wanted, select
 from service.errors import BatchRefused, NotFound
@@ -132,7 +133,7 @@ def test_the_record_of_a_rerun(app: App, tool: str) -> None:  # noqa: ARG001
     assert now.runs[0]["status"] == "PARTIAL"
     assert now.runs[1]["manifest_key"] == batch["manifest_key"]
     assert now.kept_counts["SUCCESS"] == 1
-    known = aggregate_results.progress(app, now)
+    known = batch_progress.progress(app, now)
     assert (known["rows_done"], known["counts"]["SUCCESS"], known["counts"]["FAILED"]) == (1, 1, 0)
 
 
@@ -147,7 +148,7 @@ def test_a_rerun_beside_another_is_refused(app: App, tool: str) -> None:  # noqa
     again(app, record)
     with pytest.raises(BatchRunning, match="is RUNNING"):
         again(app, record, "again-2")
-    stale = rerun.Order(record, *[None] * 7)  # type: ignore[arg-type]
+    stale = rerun.CheckedRerun(record, *[None] * 7)  # type: ignore[arg-type]
     stale.selection = select(app, record, Wanted())
     with pytest.raises(BatchRunning, match="just now"):
         rerun._claim(app, stale, event_of({}, "again-3"))
@@ -263,7 +264,7 @@ def test_the_end_of_an_aborted_rerun(app: App, tool: str) -> None:  # noqa: ARG0
         "executionArn": execution_arn("again-1"),
         "input": json.dumps({"rerun_of": {"batch_id": record.batch_id}}),
     }
-    assert aggregate_results.close_ended(app, {"detail": detail}) == {"batch_id": record.batch_id, "closed": True}
+    assert closing.close_ended(app, {"detail": detail}) == {"batch_id": record.batch_id, "closed": True}
     now = app.records.get(record.batch_id)
     assert (now.status, now.stop_reason, now.counts_exact) == ("INCOMPLETE", "aborted", False)
     third = again(app, now, "again-2")

@@ -21,10 +21,10 @@ from made import (
     stored,
 )
 
+from service.batch import closing
 from service.errors import BatchRefused, OutputRefused
 from service.models import batch_hash, call_name
 from service.plan import RetryPolicy
-from service.steps import aggregate_results
 from service.steps.failure import THROTTLE_WAITS, describe_failure, may_retry, wait_seconds
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import finish_chunk, handle_failure, handle_refusal, store_plain, write_output
@@ -188,7 +188,7 @@ def test_a_policy_can_name_a_refused_output(app: App, retry_on: list[str]) -> No
 
 
 def test_a_stopped_batch_calls_no_refused_row_again(app: App, batch: dict[str, Any]) -> None:
-    aggregate_results.stop(app, batch["batch_id"])
+    closing.stop(app, batch["batch_id"])
     assert write_output(app, row_event(batch, output=BUSY, attempt=1))["status"] == "FAILED"
 
 
@@ -267,7 +267,7 @@ def test_a_failure_is_retried_up_to_the_policys_attempts(app: App, batch: dict[s
 
 
 def test_a_stopped_batch_retries_no_more(app: App, batch: dict[str, Any]) -> None:
-    aggregate_results.stop(app, "echo#run-1")
+    closing.stop(app, "echo#run-1")
     assert handle_failure(app, failed(batch, CRASH))["action"] == "done"
 
 
@@ -545,7 +545,7 @@ def test_throttling_waits_and_uses_no_attempt(app: App, agents: dict[str, Any]) 
 
 
 def test_a_batch_that_is_stopped_waits_for_no_throttling(app: App, batch: dict[str, Any]) -> None:
-    aggregate_results.stop(app, "echo#run-1")
+    closing.stop(app, "echo#run-1")
     answer = handle_failure(app, failed(batch, {"Error": "Lambda.TooManyRequestsException", "Cause": ""}))
     assert answer["action"] == "done"
 

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import chunk_event, make_agent, make_tool, manifest, prepared, put_source, row_event, rows_csv, stored
 
+from service.batch import closing
 from service.errors import SourceChanged
 from service.models import batch_hash
 from service.source.row_payload import ROW_BYTES, row_at
-from service.steps import aggregate_results
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import write_output
 from service.store.plans import PlanMissing
@@ -205,7 +205,7 @@ def test_a_repeated_transformation_writes_nothing_twice(app: App) -> None:
 
 def test_a_stopped_batch_runs_no_more_rows(app: App) -> None:
     batch = prepared(app, rows_csv(3))
-    aggregate_results.stop(app, batch["batch_id"])
+    closing.stop(app, batch["batch_id"])
     (answer,) = answers(app, batch)
     assert (answer["rows"], answer["stored"]) == ([], {"NOT_RUN": 3})
 

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from made import chunk_event, event_of, make_tool, manifest, put_source, rows_csv
 
-from service.batch.absent_rows import Gaps
+from service.batch.absent_rows import AbsentRows
 from service.errors import BatchRefused
 from service.s3 import objects
 from service.source.row_lookup import SourceRows
@@ -106,7 +106,7 @@ def test_an_export_as_the_next_source_has_the_cells_that_it_was_made_of(
     found = SourceRows(app.s3, app.settings.data_bucket, record.source, record.chunks_key)
     for number, text in enumerate(FORMULAS, 1):
         assert row_at(app.s3, plan, place_of(found.record(number)))["input_text"] == text
-    bare = list(Gaps(app, record).between(1, len(FORMULAS)))
+    bare = list(AbsentRows(app, record).between(1, len(FORMULAS)))
     assert [entry.row["input_text"] for entry in bare] == FORMULAS
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made import finished, make_tool, prepared, rows_csv
 
-from service.batch import stopping
+from service.batch import closing, stopping
 from service.console import spending
 from service.cost import estimate
 from service.cost.workload import chunk_rows
 from service.request.chunking import WATCHED_ROWS
-from service.steps import aggregate_results
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import finish_chunk, handle_failure, write_output
 
@@ -156,7 +155,7 @@ def test_a_batch_that_has_ended_or_runs_anew_is_not_stopped_by_an_old_run(app: A
     prepared(app, rows_csv(3))
     app.plans.stop(BATCH, 2, "max_failures")
     assert stopped(app) is None
-    aggregate_results.stop(app, BATCH)
+    closing.stop(app, BATCH)
     app.plans.stop(BATCH, 1, "max_failures")
     assert stopped(app) == "by hand"
 

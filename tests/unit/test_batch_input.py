@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made import parse_input
 
 from service.errors import BatchRefused
 from service.request.columns import csv_option_problems
-from service.request.parse import parse_input, read_input
+from service.request.parse import read_input
 
 GOOD: dict[str, Any] = {"csv_s3_uri": "s3://my-bucket/in/rows.csv", "target": "echo"}
 TOOL = "arn:aws:lambda:us-east-1:123456789012:function:tool-a"

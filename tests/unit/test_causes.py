@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.causes import MESSAGE, Causes, cut, template
+from service.causes import MESSAGE, Causes, template
+from service.excerpt import excerpt_for_json
 
 
 @pytest.mark.parametrize(
@@ -113,4 +114,5 @@ def test_a_state_stays_small_and_messages_are_cut(letter: str) -> None:
 
 @given(st.text(max_size=2_000))
 def test_a_cut_text_is_not_cut_again(text: str) -> None:
-    assert cut(cut(text, MESSAGE), MESSAGE) == cut(text, MESSAGE)
+    once = excerpt_for_json(text, MESSAGE)
+    assert excerpt_for_json(once, MESSAGE) == once

@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.source import code_pages, detection
-from service.source.csv_rows import (
-    Chunk,
-    RowRange,
-    SourceFault,
-    SourceFormat,
-    detect_format,
-    guess_of,
-    read_chunk,
-    read_records,
-)
+from service.source.csv_rows import Chunk, RowRange, read_chunk, read_records
+from service.source.lines import SourceFault, SourceFormat, detect_format, guess_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batch.absent_rows import Bare, ConservationBroken, with_gaps
+from service.batch.absent_rows import AbsentRow, ConservationBroken, with_absent_rows
 from service.export.lines import CsvLines, JsonLines
 from service.models import row_id, row_number
 from service.request.columns import GUARDED, Columns
@@ -86,7 +86,7 @@ ROW = {"a": '=1,"x"', "b": "ü\n"}
 
 def test_a_row_without_a_result_is_a_line_of_the_same_columns() -> None:
     lines = CsvLines(Columns(("a", "b", "c"), ("o",)), neutralise=True)
-    (line,) = csv.reader(io.StringIO(lines.bare([Bare(3, "MISSING", ROW)]).decode(), newline=""))
+    (line,) = csv.reader(io.StringIO(lines.absent([AbsentRow(3, "MISSING", ROW)]).decode(), newline=""))
     assert line == ['\'=1,"x"', "ü\n", "", "", row_id(3), "MISSING", "", "", ""]
 
 
@@ -94,7 +94,9 @@ def test_json_lines_show_a_row_as_the_command_line_does() -> None:
     lines = JsonLines("echo#1")
     stored = item(7, input_data=ROW, output_data={"n": 10**37, "l": [None]}, error={"type": "E", "message": 'm"'})
     stored |= {"attempts": {"N": "2"}, "execution_time_ms": {"N": "5"}, "timestamp": {"S": "t"}}
-    text = (lines.header() + lines.results(decoded(lines, stored)) + lines.bare([Bare(8, "NOT_RUN", ROW)])).decode()
+    text = (
+        lines.header() + lines.results(decoded(lines, stored)) + lines.absent([AbsentRow(8, "NOT_RUN", ROW)])
+    ).decode()
     first, second = map(json.loads, text.splitlines())
     assert first == {
         "batch_id": "echo#1",
@@ -125,8 +127,8 @@ def test_json_lines_of_results_alone() -> None:
     assert lines.results(decoded(lines, item(1, input_data=ROW, output_data={"a": 1}))) == b'{"output_data": {"a":1}}\n'
 
 
-def bare(first: int, last: int) -> Iterator[Bare]:
-    return (Bare(number, "MISSING", {}) for number in range(first, last + 1))
+def bare(first: int, last: int) -> Iterator[AbsentRow]:
+    return (AbsentRow(number, "MISSING", {}) for number in range(first, last + 1))
 
 
 def pages_of(*pages: list[str]) -> list[list[Item[Any, Any]]]:
@@ -140,7 +142,7 @@ def test_every_row_is_there_once_whatever_is_missing(drawn: tuple[int, set[int]]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(there)), max_size=4)))
     pages = [[row_id(number) for number in there[a:b]] for a, b in zip([0, *cuts], [*cuts, len(there)], strict=True)]
     numbers, without = [], []
-    for results, rows in with_gaps(pages_of(*pages), 1, last, bare):
+    for results, rows in with_absent_rows(pages_of(*pages), 1, last, bare):
         assert bool(results) != bool(rows)
         numbers += [row_number(one.row_id.S) for one in results] + [entry.number for entry in rows]
         without += [entry.number for entry in rows]
@@ -151,13 +153,13 @@ def test_every_row_is_there_once_whatever_is_missing(drawn: tuple[int, set[int]]
 def test_a_long_gap_is_not_held_at_once() -> None:
     given_out = 0
 
-    def counting(first: int, last: int) -> Iterator[Bare]:
+    def counting(first: int, last: int) -> Iterator[AbsentRow]:
         nonlocal given_out
         for number in range(first, last + 1):
             given_out += 1
-            yield Bare(number, "MISSING", {})
+            yield AbsentRow(number, "MISSING", {})
 
-    filled = with_gaps(pages_of([row_id(1), row_id(10_000_000)]), 1, 10_000_000, counting)
+    filled = with_absent_rows(pages_of([row_id(1), row_id(10_000_000)]), 1, 10_000_000, counting)
     assert [len(results) + len(rows) for results, rows in (next(filled), next(filled))] == [1, given_out]
     assert given_out <= 1_000
 
@@ -176,4 +178,4 @@ def test_a_long_gap_is_not_held_at_once() -> None:
 )
 def test_a_result_of_a_row_that_is_not_due_is_an_error(identifiers: list[str]) -> None:
     with pytest.raises(ConservationBroken, match="not one of the batch's 3 rows"):
-        list(with_gaps(pages_of(identifiers), 1, 3, bare))
+        list(with_absent_rows(pages_of(identifiers), 1, 3, bare))

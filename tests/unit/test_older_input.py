@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made import parse_input
 
 from service.errors import BatchRefused
 from service.extraction.compiler import compile_output_mapping
 from service.mapping.input_mapping import compile_input_mapping
-from service.request.parse import parse_input, read_input
+from service.request.parse import read_input
 
 ARN = "arn:aws:states:eu-west-1:123456789012:stateMachine:line"
 GIVEN = {"csv_s3_uri": "s3://bucket/in.csv", "target": "line"}

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 import string
 from typing import Any
@@ -10,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from itsdangerous import URLSafeSerializer
 
+from service.console.page_tokens import Page, command, from_token, to_token
 from service.errors import BatchRefused
-from service.store.page_tokens import Page, Position, command, from_token, to_token
+from service.models import Position
 
 ASKED = {"command": "failed", "batch": "echo#1", "--status": "FAILED"}
 SINCE, UNTIL, AT = "2026-11-21T10:00:00.000Z", "2026-11-22T10:00:00.000Z", "2026-11-22T09:59:59.999Z"
@@ -23,10 +22,8 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 def signed(value: Any, version: str = "1") -> str:
-    """A token with a right check of a content that may be wrong."""
-    body = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-    check = hashlib.sha256(version.encode() + body).digest()[:6]
-    return version + base64.urlsafe_b64encode(check + body).decode().rstrip("=")
+    """A token with a right signature of a content that may be wrong."""
+    return str(URLSafeSerializer("batch-processor", salt=f"page {version}").dumps(value))
 
 
 def test_a_page_comes_back() -> None:
@@ -44,7 +41,7 @@ def test_any_page_comes_back_from_text_that_goes_anywhere(
     asked: dict[str, str], since: str | None, until: str | None, after: Position
 ) -> None:
     token = to_token(Page(asked, since, until), after)
-    assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", token)
     assert not token.startswith("-")
     assert from_token(token, asked) == Page(asked, since, until, after)
 
@@ -52,7 +49,7 @@ def test_any_page_comes_back_from_text_that_goes_anywhere(
 @given(st.data())
 def test_a_damaged_token_is_refused(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(TOKEN) - 1))
-    letter = data.draw(st.sampled_from([*ALPHABET, "=", " ", "\n", "+", "/", "é", ""]))
+    letter = data.draw(st.sampled_from([*ALPHABET, ".", "=", " ", "\n", "+", "/", "é", ""]))
     kept = data.draw(st.integers(0, 1))  # put in the place of a character, or before it
     damaged = TOKEN[:place] + letter + TOKEN[place + 1 - kept :]
     if damaged != TOKEN:
@@ -70,8 +67,8 @@ def test_a_damaged_token_is_refused(data: st.DataObject) -> None:
         TOKEN + "=",
         TOKEN * 2,
         signed([ASKED, SINCE, UNTIL, list(AFTER)], "2"),
-        signed(b"no JSON"),
-        signed(b"\xff"),
+        signed("text"),
+        signed(None),
         signed({}),
         signed([ASKED, SINCE, UNTIL]),
         signed([ASKED, SINCE, UNTIL, AFTER[:3]]),
@@ -84,7 +81,7 @@ def test_a_damaged_token_is_refused(data: st.DataObject) -> None:
         signed(["failed", SINCE, UNTIL, list(AFTER)]),
         signed([{"batch": "echo#1"}, SINCE, UNTIL, list(AFTER)]),
         signed([{**ASKED, "--status": None}, SINCE, UNTIL, list(AFTER)]),
-        signed(json.dumps([ASKED, SINCE, UNTIL, list(AFTER)]).encode()),  # spaces: another spelling
+        signed([dict(reversed(ASKED.items())), SINCE, UNTIL, list(AFTER)]) + " ",  # another spelling
     ],
 )
 def test_what_is_no_token_is_refused(token: str) -> None:

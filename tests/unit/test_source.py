@@ -15,16 +15,13 @@ from service.source.csv_rows import (
     RaggedRow,
     Record,
     RowRange,
-    SourceFault,
-    SourceFormat,
+    bit_reversed_order,
     check_header,
-    dealt_order,
-    detect_format,
     read_chunk,
     read_records,
     row_of,
 )
-from service.source.lines import LONGEST_FIELD
+from service.source.lines import LONGEST_FIELD, SourceFault, SourceFormat, detect_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -456,12 +453,12 @@ def test_a_chunk_of_another_file_is_a_fault(content: bytes, words: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 100, 1000])
 def test_dealt_order_holds_every_chunk_once(count: int) -> None:
-    assert sorted(dealt_order(count)) == list(range(count))
+    assert sorted(bit_reversed_order(count)) == list(range(count))
 
 
 def test_dealt_order_spreads_any_stretch_over_all_chunks() -> None:
-    assert dealt_order(8) == [0, 4, 2, 6, 1, 5, 3, 7]
-    order = dealt_order(1000)
+    assert bit_reversed_order(8) == [0, 4, 2, 6, 1, 5, 3, 7]
+    order = bit_reversed_order(1000)
     for begin in range(0, 992, 8):
         stretch = sorted(order[begin : begin + 8])
         assert max(after - before for before, after in pairwise([0, *stretch, 999])) <= 400

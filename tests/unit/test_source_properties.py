@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.source.csv_rows import Chunk, Chunker, SourceFault, SourceFormat, detect_format, read_chunk, read_records
+from service.source.csv_rows import Chunk, Chunker, read_chunk, read_records
+from service.source.lines import SourceFault, SourceFormat, detect_format
 
 Source = tuple[bytes, SourceFormat, str]
 MARKS = {"utf-8": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}

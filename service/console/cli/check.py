@@ -20,9 +20,9 @@ from service.cost.estimate import money
 from service.errors import BatchProcessorError
 from service.mapping.input_plan import InputPlan
 from service.models import RowStatus, split_s3_uri
-from service.s3 import objects
-from service.source import csv_rows
-from service.source.row_payload import travelling
+from service.s3 import bodies, objects
+from service.source import csv_rows, lines
+from service.source.row_payload import row_payload
 from service.store.results import item_bytes
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
         if row["status"] != RowStatus.INVALID_INPUT and row["input_data"]:
             fields = InputPlan.of_json(plan.input_plan)
             number = row["row_number"] or 0
-            item = travelling(plan.kind, plan.target_name, row["batch_id"], number, row["input_data"], fields)
+            item = row_payload(plan.kind, plan.target_name, row["batch_id"], number, row["input_data"], fields)
             return item["target_input"]
     return None
 
@@ -227,9 +227,9 @@ def rows_about(stack: Stack, uri: str, options: Any = None) -> int:
     bucket, key = split_s3_uri(uri) or ("", "")
     try:
         found = objects.find_source(stack.app.s3, bucket, key)
-        head = b"".join(objects.read(stack.app.s3, found, 0, min(_HEAD, found.size)))
+        head = b"".join(bodies.read(stack.app.s3, found, 0, min(_HEAD, found.size)))
         said = options if isinstance(options, dict) else {}
-        fmt = csv_rows.detect_format(
+        fmt = lines.detect_format(
             head,
             complete=len(head) >= found.size,
             encoding=said.get("encoding"),
@@ -241,6 +241,6 @@ def rows_about(stack: Stack, uri: str, options: Any = None) -> int:
     try:
         for record in csv_rows.read_records([head], fmt):
             count, end = record.number, record.end
-    except csv_rows.SourceFault:  # cut in the middle of a row
+    except lines.SourceFault:  # cut in the middle of a row
         pass
     return count if len(head) >= found.size or not end else round(count * found.size / end)

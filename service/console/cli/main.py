@@ -13,6 +13,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
+from service.batch import closing
+from service.batch import progress as batch_progress
 from service.console import batch_status, display, runs, saving
 from service.console.cli import check, local, registry, report, rerun, results, rows, ui
 from service.console.cli.common import (
@@ -32,7 +34,6 @@ from service.console.outputs import NoStack
 from service.errors import BatchProcessorError, BatchRefused, NotFound
 from service.models import OPEN
 from service.secrets_mask import masked
-from service.steps import aggregate_results
 from service.store.tables import TableError
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
     """
     stack = open_stack(stack_name)
     record = runs.find(stack, batch)
-    if follow and aggregate_results.refreshed(stack.app, record).status in OPEN:
+    if follow and closing.refreshed(stack.app, record).status in OPEN:
         with suppress(BatchRefused, runs.CouldNotRun):  # why stands in the record, which is shown
             results.followed(stack, record.batch_id, record.execution_arn)
         record = runs.find(stack, record.batch_id)
@@ -241,7 +242,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
         raise
     _tell_fates(tally.counts, tally.row_ids)
     code = results.csv_again(stack, order.record, destination, raw_cells=raw_cells, as_json=as_json)
-    return code or int(tally.counts[remap.Fate.OVERTAKEN] > 0)
+    return code or int(tally.counts[remap.Outcome.OVERTAKEN] > 0)
 
 
 def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> None:
@@ -263,7 +264,7 @@ def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> 
 def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
     """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
     stack = open_stack(stack_name)
-    record = aggregate_results.stop(stack.app, runs.find(stack, batch).batch_id)
+    record = closing.stop(stack.app, runs.find(stack, batch).batch_id)
     known = batch_status.status_of(stack, record)
     if as_json:
         display.print_json(known)
@@ -276,7 +277,7 @@ def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
 def _exit_code(error: Exception) -> int:
     if isinstance(error, NoStack):
         return COULD_NOT_RUN
-    if isinstance(error, (BatchRefused, NotFound, aggregate_results.BatchRunning, aggregate_results.BatchExpired)):
+    if isinstance(error, (BatchRefused, NotFound, batch_progress.BatchRunning, batch_progress.BatchExpired)):
         return USAGE
     return COULD_NOT_RUN
 

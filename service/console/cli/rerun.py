@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.batch import closing
 from service.batch.stopping import cost_of
 from service.console import display, runs, saving
 from service.console.cli import results
@@ -17,7 +18,6 @@ from service.console.cli.complete import batch_argument
 from service.cost.estimate import money
 from service.cost.workload import chunk_rows
 from service.models import FAILURES, RowStatus
-from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from service.batch.selection import Selection
@@ -64,7 +64,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     given = runs.read_mapping(mapping) if mapping else {}
     place = saving.s3_place(output or "")
     stack = open_stack(stack_name)
-    record = aggregate_results.refreshed(stack.app, runs.find(stack, batch))
+    record = closing.refreshed(stack.app, runs.find(stack, batch))
     from service.batch import rerun as reruns  # noqa: PLC0415 - brings pydantic
 
     which = {"status": list(statuses) or None, "rows": rows, "stored_input": stored_input}

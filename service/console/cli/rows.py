@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.batch import closing
 from service.console import display, runs, stacks
 from service.console.cli.common import common, examples, open_stack
 from service.console.cli.complete import batch_argument
 from service.console.follow import POLL_SECONDS, arriving
+from service.console.page_tokens import Page, command, from_token, to_token
 from service.errors import BatchRefused, Problem
-from service.models import FAILURES, OPEN, now_iso
-from service.steps import aggregate_results
-from service.store.page_tokens import Page, Position, command, from_token, to_token
+from service.models import FAILURES, OPEN, Position, now_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,5 +258,5 @@ def _follow(stack: Stack, record: BatchRecord | None, since: str, status: str | 
 
 
 def _ended_as(stack: Stack, batch_id: str) -> str | None:
-    status = aggregate_results.refreshed(stack.app, stack.app.records.get(batch_id)).status
+    status = closing.refreshed(stack.app, stack.app.records.get(batch_id)).status
     return None if status in OPEN else status

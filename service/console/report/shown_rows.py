@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service import causes
+from service.excerpt import excerpt
 from service.export.lines import cause_of
 from service.models import row_number
 from service.store.structs import text_of
@@ -32,8 +33,7 @@ _VISIBLE = {
 
 def visible(text: str, most: int) -> str:
     """The text with its control characters to be seen, and no more than `most` characters of it."""
-    kept = text if len(text) <= most else text[: most - 1] + "…"
-    return kept.replace("\r\n", "\n").translate(_VISIBLE)
+    return excerpt(text, most).replace("\r\n", "\n").translate(_VISIBLE)
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from flask import Response, abort, redirect, request, url_for
 
+from service.batch import closing
 from service.export import multi_file
 from service.models import split_s3_uri
 from service.request.columns import file_name, suffix_of
 from service.s3 import bodies
 from service.s3.objects import UNREADABLE
-from service.steps import aggregate_results
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
@@ -32,17 +32,17 @@ class Actions:
 
     def stop(self) -> AnyResponse:
         """Begins no further row of the batch."""
-        aggregate_results.stop(self.stack.app, self._record().batch_id)
+        closing.stop(self.stack.app, self._record().batch_id)
         return self._back()
 
     def run_again(self) -> AnyResponse:
         """Starts a run of the rows that did not succeed."""
-        self.orders.run_again(aggregate_results.refreshed(self.stack.app, self._record()))
+        self.orders.run_again(closing.refreshed(self.stack.app, self._record()))
         return self._back()
 
     def make_csv(self) -> AnyResponse:
         """Begins to make the CSV again."""
-        self.orders.make_csv(aggregate_results.refreshed(self.stack.app, self._record()))
+        self.orders.make_csv(closing.refreshed(self.stack.app, self._record()))
         return self._back()
 
     def download(self) -> Response:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from flask import abort, render_template, request
 
+from service.batch import closing
 from service.batch.progress import BatchExpired, expired
 from service.batch.stopping import cost_of
 from service.console import batch_status
+from service.console.page_tokens import Page, from_token, to_token
 from service.console.web import labels, one_row
 from service.console.web.orders import GOING
 from service.export import multi_file
-from service.models import FAILURES, OPEN, BatchStatus, RowStatus, now_iso, row_id, row_number, split_s3_uri
-from service.steps import aggregate_results
-from service.store.page_tokens import Page, Position, from_token, to_token
+from service.models import FAILURES, OPEN, BatchStatus, Position, RowStatus, now_iso, row_id, row_number, split_s3_uri
 
 if TYPE_CHECKING:
     from service.console.stacks import Stack
@@ -133,7 +133,7 @@ class Pages:
         """How many rows a rerun would run and what it costs; the button that starts it."""
         from service.batch import rerun  # noqa: PLC0415 - brings pydantic
 
-        record = aggregate_results.refreshed(self.stack.app, self._record())
+        record = closing.refreshed(self.stack.app, self._record())
         plan, selection = rerun.preview(self.stack.app, record, {})
         chunks = max(1, -(-selection.count // 100))
         cost = cost_of(plan, {"SUCCESS": selection.count}, chunks).total_usd if selection.count else 0.0
