@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
 from service.excerpt import excerpt
+from service.limits import KEY_BYTES
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
 OWN_PREFIXES = ("batches/", "outputs/", "uploads/")
-_LONGEST_KEY = 1_024  # bytes of an object's key (S3 user guide, "Naming Amazon S3 objects")
 
 
 def allowed(patterns: tuple[str, ...], arn: str) -> bool:
@@ -40,8 +40,8 @@ def check_source(settings: Settings, bucket: str, key: str) -> None:
 def check_output(settings: Settings, bucket: str, key: str) -> None:
     """Refuse an object that the stack's role may not write, or that is another part's."""
     patterns = settings.output_object_arns
-    if key.endswith("/") or len(key.encode(errors="replace")) > _LONGEST_KEY:
-        what = f"give the CSV's own name, at most {_LONGEST_KEY} bytes with its folders"
+    if key.endswith("/") or len(key.encode(errors="replace")) > KEY_BYTES:
+        what = f"give the CSV's own name, at most {KEY_BYTES} bytes with its folders"
         message = f"{excerpt(key, 80)!r} names no file: {what}"
         raise BatchRefused([Problem("output_key", message)])
     if bucket != settings.data_bucket:

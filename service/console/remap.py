@@ -27,12 +27,13 @@ from service.batch import closing
 from service.batch.progress import BatchRunning, check_ready
 from service.errors import BatchProcessorError, BatchRefused, Problem
 from service.extraction.stored_plan import to_json
+from service.limits import ITEM_BYTES
 from service.models import OPEN, Result, RowStatus, error_of, split_s3_uri
 from service.request import checks
 from service.request.parse import read_input
 from service.s3.bodies import whole
 from service.s3.objects import UNREADABLE
-from service.store.results import ITEM_BYTES, alive, extracted, extracts_the_same, item_bytes, with_extracted
+from service.store.results import alive, extracted, extracts_the_same, item_bytes, with_extracted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.cost.workload import BESIDE_OUTPUT, KEPT_IN_ITEM
+from service.cost.workload import BESIDE_OUTPUT
+from service.limits import KEPT_IN_ITEM, PAGE_BYTES, PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,8 +36,8 @@ EXPRESS_ROW_SECONDS = 0.03  # between a call's answer and the next call
 MEMORY = {"PrepareBatch": 1769, "TransformInput": 512, "WriteResult": 512, "AggregateResults": 1769}
 AGGREGATION_SECONDS = 810.0  # of an invocation: its time-out, less what is left when it hands over
 
-# DynamoDB guide, "Read and write operations"; "Query" (1 MB a page); "Item sizes" (100 bytes more when it is stored).
-WRITE_UNIT, READ_UNIT, PAGE, STORED_BYTES = 1024, 4096, 1 << 20, 100
+# DynamoDB guide, "Read and write operations"; "Item sizes" (100 bytes more when it is stored).
+WRITE_UNIT, READ_UNIT, STORED_BYTES = 1024, 4096, 100
 STATUS_ENTRY, TIMESTAMP_ENTRY = 250, 190  # bytes of an index's entry beside row and error
 RECORD_WRITES = 9  # of the batch record and its entry: made, prepared, aggregating, closed; and one that is refused
 RECORD_READS = 3  # by AggregateResults, the last before the CSV appears
@@ -44,7 +45,6 @@ DAYS = 30.4  # of a month
 
 RUN_PUTS = 5  # two lists of chunks; the Map's manifest and its files of results, as far as there is one of each
 RUN_GETS = 3  # HEAD and GET of the source, the Map's reading of the list
-PART = 8 << 20  # bytes of a CSV's part (service/s3/objects.py)
 LINE_BYTES = 120  # of a CSV's line beside the row and the fields
 
 
@@ -155,7 +155,7 @@ def _reads(work: Work, profile: Profile) -> Iterator[Term]:
     record, plan = (units((size,), READ_UNIT) for size in (profile.record_bytes, profile.plan_bytes))
     environments = _environments(work, profile)
     warm = environments["TransformInput"] + environments["WriteResult"]
-    pages = work.results * profile.item_mean // PAGE + 1
+    pages = work.results * profile.item_mean // PAGE_BYTES + 1
     yield Term("read_units", profile.item_mean / READ_UNIT * profile.passes, work.results, "results read for the CSV")
     yield Term("read_units", profile.passes, pages, "pages of results")
     yield Term("read_units", record, work.chunks, "chunks: is the batch stopped")

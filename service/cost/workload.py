@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.limits import CHUNK_ROWS, HISTORY_EVENTS, INNER, KEPT_IN_ITEM
+
 if TYPE_CHECKING:
     from service.plan import Plan
 
-# service/store/results.py has this for itself: it comes with more than this module may load.
-KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; larger ones go to S3
-INNER = 5  # rows in flight per chunk that concurrency is split into
-CHUNK_ROWS = 100
 # A child execution's history holds 25,000 events (Step Functions quotas); beyond them it fails with all under way.
 # These are what a row and a chunk may leave in it, every retry of every state counted: a rule test works the same
 # numbers out of the definition (tests/infra/test_definition.py).
-_EVENTS = 25_000
 _EVENTS_OF_CHUNK = 180
 _EVENTS_OF_ROW = 315  # its throttlings, the last call, and the result's or the failure's storing
 _EVENTS_OF_CALL = 115  # each call before that, when its output is refused
@@ -29,7 +26,7 @@ ITEM_BYTES = 245  # of an item beside row, fields and output: keys, names of att
 def chunk_rows(max_attempts: int) -> int:
     """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
     events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1)
-    return max(1, min(CHUNK_ROWS, (_EVENTS - _EVENTS_OF_CHUNK) // events))
+    return max(1, min(CHUNK_ROWS, (HISTORY_EVENTS - _EVENTS_OF_CHUNK) // events))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from service.errors import BatchRefused, Problem
 from service.extraction.compiler import compile_output_mapping, with_conditions
+from service.limits import HEADER_BYTES
 from service.mapping.input_mapping import compile_input_mapping
 from service.mapping.schema import check_required, compile_input_schema
 from service.models import batch_id, split_s3_uri
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 1 << 20  # bytes looked at to detect encoding and delimiter
 LOOKED_THROUGH = 64 << 20  # bytes of a source that are read for further faults when the batch is refused anyway
-HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored with every row
 T = TypeVar("T")
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from service.cost.workload import INNER, chunk_rows
+from service.cost.workload import chunk_rows
+from service.limits import CHUNK_BYTES, INNER, ROW_BYTES
 from service.mapping.conversions import RowNotMapped
 from service.plan import RetryPolicy
 from service.source import csv_rows
-from service.source.row_payload import ROW_BYTES, row_payload, wire_bytes
+from service.source.row_payload import row_payload, wire_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from service.source.csv_rows import Chunk, Record
 
 WATCHED_ROWS = 20  # rows of a chunk when failures or cost may stop the batch: chunks under way are run to their end
-CHUNK_BYTES = 150_000  # of the 256 KiB that a state's payload may have: the results need room beside the rows
 
 
 def concurrency(most: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from service.errors import BatchProcessorError, BatchRefused, Problem
+from service.limits import PART
 from service.permissions import key_refused, not_readable
 from service.s3.bodies import SourceObject
 
@@ -23,7 +24,6 @@ UNREADABLE = ("AccessDenied", "NoSuchKey", "NoSuchBucket")
 _GZIP = 31  # zlib's window bits for a gzip header; it has no time in it, so that the same rows are the same bytes
 IN_FLIGHT = 3  # parts on their way while the next one is filled: with it 32 MiB
 _OWN = "upload"  # metadata of an object: the token of the upload that made it
-PART = 8 << 20  # bytes; S3 takes 10,000 parts of 5 MiB to 5 GiB, so 80 GB at this size
 
 
 def find_source(s3: Any, bucket: str, key: str) -> SourceObject:

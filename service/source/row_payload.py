@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from service.source.csv_rows import Record
     from service.store.plans import Plans
 
-# A state's payload is at most 262,144 bytes of UTF-8 (Step Functions quotas). Beside its row a failure's state holds a
-# cause of up to 32,768 characters, escaped once more: where that does not fit, the whole chunk would fail.
-ROW_BYTES = 190_000
 # The answer of a target that is too large is caught; a state that outgrows its payload because something stands beside
 # the answer is not, and ends the chunk's execution with the neighbours' paid calls. So what stands beside the output
 # after Invoke, and in the call of WriteResult, never takes more than what the answer of the service held beside it and

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service.batch import rerun
 from service.errors import BatchProcessorError, BatchRefused
 from service.extraction.stored_plan import to_json
+from service.limits import LONGEST_RUN
 from service.models import BatchStatus, batch_id, now_iso, parse_iso
 from service.plan import Plan
 from service.record import BatchRecord
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from service.request.models import BatchInput
     from service.source.csv_rows import Chunk
 
-LONGEST_RUN = 7 * 86_400  # seconds: TimeoutSeconds of the state machine
 _MESSAGE_KEPT = 20_000  # characters of a refusal that stand in the record
 _DAY = 86_400
 

@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from service.batch.stopping import count_failures
+from service.limits import INVALID_ROW_BYTES, ROW_BYTES
 from service.mapping.conversions import RowNotMapped
 from service.mapping.schema import input_schema
 from service.models import Result, RowStatus, error_of, now_iso, row_id
 from service.source import csv_rows
 from service.source.row_payload import (
     PLACE_BYTES,
-    ROW_BYTES,
     input_fields,
     least_bytes,
     place_of,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from service.plan import Plan
     from service.source.csv_rows import Record
     from service.store.plans import Plans
-
-STORED_BYTES = 350_000  # of the 400 KB of an item
 
 
 @lru_cache(maxsize=32)
@@ -122,7 +120,7 @@ def _invalid(event: RunEvent, plan: Plan, record: Record, row: dict[str, str], m
 def _fitting(row: dict[str, str]) -> tuple[dict[str, str], bool]:
     """The row, its cells cut where it is too large to be stored, and whether they were."""
     sizes = [len(name.encode(errors="replace")) + 1 for name in row]
-    if sum(sizes) + sum(len(cell.encode(errors="replace")) for cell in row.values()) <= STORED_BYTES:
+    if sum(sizes) + sum(len(cell.encode(errors="replace")) for cell in row.values()) <= INVALID_ROW_BYTES:
         return row, False
-    share = max(0, STORED_BYTES - sum(sizes)) // (4 * max(1, len(row)))  # characters of at most 4 bytes
+    share = max(0, INVALID_ROW_BYTES - sum(sizes)) // (4 * max(1, len(row)))  # characters of at most 4 bytes
     return {name: cell[:share] for name, cell in row.items()}, True

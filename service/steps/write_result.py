@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from service.batch.stopping import count_chunk, count_failures
 from service.errors import BatchRefused, OutputRefused, Problem
 from service.extraction.stored_plan import of_json
+from service.limits import ITEM_BYTES, KEPT_IN_ITEM
 from service.models import (
     FAILURES,
     Result,
@@ -37,7 +38,7 @@ from service.steps.failure import (
     throttle_seconds,
     wait_seconds,
 )
-from service.store.results import ITEM_BYTES, KEPT_IN_ITEM, item_bytes, to_item
+from service.store.results import item_bytes, to_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchRefused, Problem
+from service.limits import PLAN_BYTES
 from service.models import BatchStatus, now_iso
 from service.plan import Plan
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SLOTS = 64  # of a tally's item
-_ITEM_LIMIT = 380_000  # bytes; an item holds 400 KB with its names
 
 
 class PlanMissing(Exception):
@@ -37,8 +37,8 @@ class Plans:
         document = json.dumps(plan.to_json(), sort_keys=True, separators=(",", ":")).encode()
         digest = hashlib.sha256(document).hexdigest()[:16]
         packed = zlib.compress(document)
-        if len(packed) > _ITEM_LIMIT:
-            message = f"the mappings take {len(packed)} bytes compressed; at most {_ITEM_LIMIT} can be stored"
+        if len(packed) > PLAN_BYTES:
+            message = f"the mappings take {len(packed)} bytes compressed; at most {PLAN_BYTES} can be stored"
             raise BatchRefused([Problem("output_mapping", message)])
         self._dynamodb.put_item(
             TableName=self._table,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHARDS = 16  # partition keys a day of timestamp-index is spread over
-ITEM_BYTES = 390_000  # of the 400 KB an item may hold
-KEPT_IN_ITEM = 4_096  # bytes of compressed output that stand in the item; larger ones go to S3
 
 # The clauses of the conditional put. An expired item counts as absent: DynamoDB deletes it within days, not at once.
 _ABSENT = "attribute_not_exists(#row_id)"

@@ -19,10 +19,11 @@ from made_results import BATCH, fill, kept, remap_of, result, there
 from service.console import remap
 from service.console.remap import Outcome
 from service.errors import BatchRefused
+from service.limits import ITEM_BYTES, PLAN_BYTES
 from service.models import RowStatus, row_id
 from service.steps.write_result import store_plain
-from service.store import attribute_values, plans
-from service.store.results import ITEM_BYTES, item_bytes, to_item
+from service.store import attribute_values
+from service.store.results import item_bytes, to_item
 
 if TYPE_CHECKING:
     from service.app import App
@@ -146,7 +147,7 @@ def test_the_largest_plan(app: App) -> None:
         stored = plan(output_mapping={"mapping": text[:length]}).to_json()
         return len(zlib.compress(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode()))
 
-    longest = bisect_right(range(len(text)), plans._ITEM_LIMIT, key=packed) - 1
+    longest = bisect_right(range(len(text)), PLAN_BYTES, key=packed) - 1
     large = plan(output_mapping={"mapping": text[:longest]})
     assert app.plans.load(BATCH, app.plans.save(BATCH, large)) == large
     with pytest.raises(BatchRefused):

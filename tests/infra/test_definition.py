@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from service.cost.workload import CHUNK_ROWS, chunk_rows
+from service.cost.workload import chunk_rows
+from service.limits import CHUNK_ROWS
 from service.models import call_name
 from service.source.csv_rows import Record
 from service.source.row_payload import place_of, room_beside_the_output

@@ -11,8 +11,9 @@ from made import chunk_event, make_agent, make_tool, manifest, prepared, put_sou
 
 from service.batch import closing
 from service.errors import SourceChanged
+from service.limits import ROW_BYTES
 from service.models import batch_hash
-from service.source.row_payload import ROW_BYTES, row_at
+from service.source.row_payload import row_at
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import write_output
 from service.store.plans import PlanMissing

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from service.cost.workload import CHUNK_ROWS, chunk_rows
+from service.cost.workload import chunk_rows
+from service.limits import CHUNK_ROWS
 from service.request.chunking import concurrency
 
 

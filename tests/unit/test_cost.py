@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse
 
-from service.cost import prices, usage, workload
+from service.cost import prices, usage
 from service.cost.estimate import TargetCost, estimate, money, spent, total
 from service.cost.workload import Durations, Profile, Work
 from service.export import run
 from service.models import Result, error_of, row_id
 from service.plan import Plan, RetryPolicy
 from service.request import chunking
-from service.s3 import objects
 from service.store import results
 
 ROOT = Path(__file__).parents[2]
@@ -416,9 +415,7 @@ def test_indexes_are_those_that_the_model_writes() -> None:
     assert RESOURCES["ResultsTable"]["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
 
 
-def test_limits_are_those_of_the_modules_that_hold_them() -> None:
-    assert workload.KEPT_IN_ITEM == results.KEPT_IN_ITEM
-    assert usage.PART == objects.PART
+def test_a_profile_has_the_concurrency_that_chunks_are_dealt_with() -> None:
     for most in (1, 4, 5, 6, 17, 10_000):
         profile = Profile(concurrency=most)
         assert (profile.outer, profile.inner) == chunking.concurrency(most)
