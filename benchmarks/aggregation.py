@@ -63,7 +63,7 @@ REGION = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_R
 
 
 def item(number: int) -> dict[str, Any]:
-    """A stored result in wire form."""
+    """Return a stored result in wire form."""
     row = (f"R{number:07d}", f"Example kettle {number % 50}", str(number % 5 + 1), "2026-01-31", REVIEW * 2)
     fields = (
         {"S": ("positive", "negative", "neutral")[number % 3]},
@@ -87,7 +87,7 @@ def item(number: int) -> dict[str, Any]:
 
 
 def answer(items: list[bytes], asked: dict[str, Any]) -> bytes:
-    """A page as DynamoDB answers it: after ExclusiveStartKey, up to 1 MB or to the last row that is asked for."""
+    """Return a page as DynamoDB answers it: after ExclusiveStartKey, up to 1 MB or the last row asked for."""
     begin = int(asked.get("ExclusiveStartKey", {}).get("row_id", {}).get("S", "row_0")[4:])
     until = int(asked["ExpressionAttributeValues"].get(":last", {}).get("S", f"row_{len(items)}")[4:])
     size, end = 0, begin
@@ -152,7 +152,7 @@ class NullS3:
 
 
 def plain(found: Any) -> Any:
-    """What DictWriter is to write for a value: nested ones as JSON."""
+    """Return what DictWriter is to write for a value: nested ones as JSON."""
     return json.dumps(found, default=str) if isinstance(found, dict | list) else found
 
 
@@ -287,7 +287,7 @@ VARIANTS = {
 
 
 def measure(variant: str, endpoint: str) -> None:
-    """Runs one variant and prints seconds, lines and peak memory (KiB)."""
+    """Run one variant and print seconds, lines and peak memory (KiB)."""
     s3 = NullS3()
     run = VARIANTS[variant](endpoint, s3)
     started = time.perf_counter()

@@ -66,7 +66,7 @@ def handler(name: str, *parts: str) -> str:
 
 
 def cases() -> dict[str, str]:
-    """What is run, by name; `every` and `sources` stand before a handler's name."""
+    """Return what is run, by name; `every` and `sources` stand before a handler's name."""
     made = {"bare": bare("dynamodb")}
     for name, (parts, clients) in HANDLERS.items():
         made[name] = handler(name, *parts)
@@ -86,7 +86,7 @@ class Taken(NamedTuple):
 
 
 def start(code: str, paths: list[str]) -> Taken:
-    """What the code takes in a process of its own."""
+    """Return what the code takes in a process of its own."""
     timed = (
         f"import sys, time\nsys.path[:0] = {paths!r}\nclock, cpu = time.perf_counter(), time.process_time()\n{code}\n"
         "print(time.perf_counter() - clock, time.process_time() - cpu)"
@@ -98,7 +98,7 @@ def start(code: str, paths: list[str]) -> Taken:
 
 
 def packages(folder: Path) -> Path:
-    """A folder with links to all that is installed here, but for what the runtime has not."""
+    """Return a folder with links to all that is installed here, but for what the runtime has not."""
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if not path.name.startswith(NOT_IN_THE_RUNTIME):
             (folder / path.name).symlink_to(path)
@@ -106,7 +106,7 @@ def packages(folder: Path) -> Path:
 
 
 def measured(turns: int) -> dict[str, Taken]:
-    """The medians of the turns of every case."""
+    """Return the medians of the turns of every case."""
     taken: dict[str, list[Taken]] = {name: [] for name in cases()}
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(ROOT), str(packages(Path(folder)))]

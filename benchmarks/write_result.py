@@ -79,7 +79,7 @@ def tool_output(number: int) -> dict[str, Any]:
 
 
 def agent_output(number: int) -> dict[str, Any]:
-    """The conversation of the benchmark of extraction, its text that of reviews: no two are alike, as in the field."""
+    """Return the conversation of the benchmark of extraction with the text of reviews: no two are alike."""
     import extraction  # noqa: PLC0415 - it stands beside this file
 
     reviews = (Path(__file__).parents[1] / "examples" / "product_reviews.csv").read_text().splitlines()
@@ -95,20 +95,23 @@ def agent_output(number: int) -> dict[str, Any]:
     return output
 
 
-def event(kind: str, number: int) -> bytes:
-    row = {
+def row(number: int) -> dict[str, str]:
+    return {
         "review_id": f"R{number:07d}",
         "product": f"Example kettle {number % 50}",
         "stars": str(number % 5 + 1),
         "posted": "2026-01-31",
         "text": "It boils quickly, the handle stays cool and the lid closes well; " * 2,
     }
+
+
+def event(kind: str, number: int) -> bytes:
     given = {
         "batch_id": BATCH,
         "run": 1,
         "plan": kind,
         "row_id": f"row_{number:010d}",
-        "input_data": row,
+        "row": list(row(number).values()),
         "output": agent_output(number) if kind == "agent" else tool_output(number),
         "started_at": TIME,
         "stopped_at": TIME.replace(".000", ".250"),
@@ -117,19 +120,31 @@ def event(kind: str, number: int) -> bytes:
 
 
 def expressions(kind: str) -> dict[str, str]:
-    """What the textbook searches for, field by field."""
+    """Return what the textbook searches for, field by field."""
     import extraction  # noqa: PLC0415
 
     return extraction.mappings()["mixed"][0] if kind == "agent" else {name: name for name in FIELDS}
 
 
 def plan(kind: str) -> dict[str, Any]:
-    """The plan that ours loads, with the same mapping."""
+    """Return the plan that ours loads, with the same mapping."""
     import extraction  # noqa: PLC0415
+
+    from service.extraction.compiler import compile_output_mapping  # noqa: PLC0415
+    from service.extraction.stored_plan import to_json  # noqa: PLC0415
+    from service.plan import Plan  # noqa: PLC0415
 
     direct = {"extraction_methods": [{"method": "direct", "paths": {name: name for name in FIELDS}}]}
     mapping = extraction.mappings()["mixed"][1] if kind == "agent" else direct
-    return {"output_mapping": mapping, "target_name": "broadband", "kind": kind, "keep_output": True, "ttl": EXPIRES}
+    resolved = to_json(compile_output_mapping(mapping, target="broadband", kind=kind))
+    return Plan(
+        kind="agent" if kind == "agent" else "tool",
+        target_name="broadband",
+        target_arn="arn",
+        output_plan=resolved,
+        columns=list(row(0)),
+        ttl=EXPIRES,
+    ).to_json()
 
 
 # --- the server --------------------------------------------------------------------------------------------------
@@ -245,7 +260,7 @@ def result_of(given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
         "batch_id": given["batch_id"],
         "row_id": given["row_id"],
         "status": "SUCCESS",
-        "input_data": given["input_data"],
+        "input_data": dict(zip(row(0), given["row"], strict=True)),
         "output_data": fields,
         "execution_time_ms": 250,
         "timestamp": TIME,
@@ -326,7 +341,7 @@ class Process:
 
 
 def fields_of(put: str) -> dict[str, Any]:
-    """The fields in a PutItem's body, numbers by value."""
+    """Return the fields in a PutItem's body, numbers by value."""
     from service.store.attribute_values import decode  # noqa: PLC0415
 
     fields: dict[str, Any] = decode(json.loads(put)["Item"]["output_data"])

@@ -42,14 +42,14 @@ def commands(
 
 
 def help_of(command: click.Command, path: tuple[str, ...]) -> str:
-    """What `--help` prints."""
+    """Return what `--help` prints."""
     settings = {**command.context_settings, "terminal_width": WIDTH, "help_option_names": ["-h", "--help"]}
     context = click.Context(command, info_name=" ".join(path), **settings)
     return command.get_help(context)
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [HEAD]
     parts += [f"## {' '.join(path)}\n\n```\n{help_of(command, path)}\n```\n" for path, command in commands(cli)]
     return "\n".join(parts)

@@ -35,11 +35,11 @@ class App:
         self.endpoint_url = endpoint_url
 
     def allowing(self, patterns: Mapping[str, str]) -> App:
-        """The same app with other lists of what may be called, read and written."""
+        """Return the same app with other lists of what may be called, read and written."""
         return App(self.settings.allowing(patterns), self.session, endpoint_url=self.endpoint_url)
 
     def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
-        """A client with the product's retries and time-outs (seconds)."""
+        """Return a client with the product's retries and time-outs (seconds)."""
         config = Config(
             # total_max_attempts counts the first request too; max_attempts would not (botocore.config.Config).
             retries={"mode": "standard", "total_max_attempts": attempts},
@@ -129,5 +129,5 @@ class App:
 
 @lru_cache(maxsize=1)
 def from_environment() -> App:
-    """The app of a Lambda function, made once per process."""
+    """Return the app of a Lambda function, made once per process."""
     return App(Settings.from_environment(os.environ))

@@ -42,7 +42,7 @@ _VARIABLE = re.compile(
 
 @lru_cache(maxsize=2048)
 def template(message: str) -> str:
-    """What messages of one cause have in common: `rate limit: retry after {n} s`."""
+    """Return what messages of one cause have in common: `rate limit: retry after {n} s`."""
     return " ".join(_VARIABLE.sub(_name, message).split())[:_COMPARED]
 
 
@@ -83,7 +83,7 @@ class Causes(Generic[_Example]):
         self._forgotten = 0  # the most that a cause which is not kept may have had
 
     def add(self, status: str, error: str, message: str) -> Group[_Example]:
-        """Counts a failure; returns its group."""
+        """Count a failure; return its group."""
         error = excerpt_for_json(error, KIND)
         key = (status, error, template(message[: 2 * MESSAGE]))
         group = self._groups.get(key)
@@ -97,15 +97,15 @@ class Causes(Generic[_Example]):
         return group
 
     def find(self, status: str, error: str, message: str) -> Group[_Example] | None:
-        """The group in which such a failure is counted, if it is kept."""
+        """Return the group in which such a failure is counted, if it is kept."""
         return self._groups.get((status, excerpt_for_json(error, KIND), template(message[: 2 * MESSAGE])))
 
     def groups(self) -> list[Group[_Example]]:
-        """The groups, those of which the most were surely seen first."""
+        """Return the groups, those of which the most were surely seen first."""
         return sorted(self._groups.values(), key=lambda group: group.unsure - group.count)
 
     def state(self, most: int) -> dict[str, Any]:
-        """What counting goes on from, in at most so many characters of JSON: the rarest are left out."""
+        """Return what counting goes on from, in at most so many characters of JSON: the rarest are left out."""
         while True:
             kept = [
                 [one.status, one.error, one.message, one.count, one.unsure, int(one.alike), one.examples, words]
@@ -118,7 +118,7 @@ class Causes(Generic[_Example]):
 
     @classmethod
     def of(cls, state: dict[str, Any] | None, room: int = ROOM) -> Causes[_Example]:
-        """The causes of an earlier state, None of a new one."""
+        """Return the causes of an earlier state, None of a new one."""
         made = cls(room)
         for status, error, message, count, unsure, alike, examples, words in (state or {}).get("groups", ()):
             group = Group(status, error, message, count, unsure, bool(alike), list(examples))

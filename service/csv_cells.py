@@ -46,7 +46,9 @@ def runs(text: str) -> bool:
 
 
 def neutral(text: str) -> str:
-    """The text with one `'` before it if a spreadsheet may run it, or if it is such a text with `'` before it already.
+    """Return the text with one `'` before it if a spreadsheet may run it.
+
+    Or if it is such a text with `'` before it already.
 
     So no two texts become the same one, and `unguarded` gives each of them back.
     """
@@ -54,19 +56,22 @@ def neutral(text: str) -> str:
 
 
 def unguarded(text: str) -> str:
-    """The text of which `neutral` made this one."""
+    """Return the text of which `neutral` made this one."""
     return text[1:] if text[:1] == "'" and runs(text.lstrip("'")) else text
 
 
 def neutralised(column: Sequence[str]) -> Sequence[str]:
-    """The cells of a column, those that a spreadsheet may run with a `'` before them; the very same if none has one."""
+    """Return the cells of a column, those that a spreadsheet may run with a `'` before them.
+
+    The very same if none has one.
+    """
     if MAY_BE_GUARDED.isdisjoint({cell[:1] for cell in column}):
         return column
     return [neutral(cell) for cell in column]
 
 
 def quoted(column: Sequence[str]) -> Sequence[str]:
-    """The cells of a column as they stand in a line, in quotes where they need them."""
+    """Return the cells of a column as they stand in a line, in quotes where they need them."""
     together = "".join(column)
     if not any(mark in together for mark in _NEEDS_QUOTES):
         return column

@@ -72,7 +72,7 @@ def row_number(identifier: str) -> int | None:
 
 
 def target_name(target: Any) -> str:
-    """The name of an input's `target` (a name, an ARN, or an object with name or arn); "" if it has none."""
+    """Return the name of an input's `target` (a name, an ARN, or an object with name or arn); "" if it has none."""
     given = target.get("name") or target.get("arn") or "" if isinstance(target, Mapping) else target
     if not isinstance(given, str):
         return ""
@@ -120,7 +120,7 @@ def now_iso(moment: datetime | None = None) -> str:
 
 
 def parse_iso(text: str) -> datetime:
-    """The moment of an ISO 8601 text; without a zone it is UTC."""
+    """Return the moment of an ISO 8601 text; without a zone it is UTC."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -167,7 +167,7 @@ class Result:
 
 
 def error_of(kind: str, message: str) -> dict[str, str]:
-    """The `error` attribute: secrets masked, then its message cut at MESSAGE_LIMIT characters."""
+    """Return the `error` attribute: secrets masked, then its message cut at MESSAGE_LIMIT characters."""
     shown = masked(message[:_LOOKED_THROUGH])
     return {"type": masked(kind[:MESSAGE_LIMIT]), "message": excerpt(shown, MESSAGE_LIMIT)}
 

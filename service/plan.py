@@ -44,7 +44,7 @@ class Plan:
     output_plan: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     output_columns: Sequence[str] | None = None
-    columns: Sequence[str] = ()
+    columns: Sequence[str] = field(default_factory=list)
     source: dict[str, Any] = field(default_factory=dict)
     inner: int = 1
     timeout_seconds: int = 300

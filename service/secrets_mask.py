@@ -47,12 +47,12 @@ _PATTERN = rf"""
 
 @lru_cache(maxsize=1)
 def _secrets() -> re.Pattern[str]:
-    """The pattern, compiled when the first error is stored: a function that stores none does not pay for it."""
+    """Return the pattern, compiled when the first error is stored: a function that stores none does not pay for it."""
     return re.compile(_PATTERN, re.VERBOSE | re.IGNORECASE)
 
 
 def masked(text: str) -> str:
-    """The text with `***` in the place of each secret; what stands before one (`password=`) stays."""
+    """Return the text with `***` in the place of each secret; what stands before one (`password=`) stays."""
     return _secrets().sub(_mask, text)
 
 

@@ -13,7 +13,7 @@ class _Loader(Loader):
     """botocore's loader, which would look into the folders of all services, about 400, before it loads one."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - as botocore calls it
-        """The services that the functions call."""
+        """Return the services that the functions call."""
         return ["dynamodb", "lambda", "s3", "stepfunctions"]
 
 
@@ -35,9 +35,9 @@ class Session:
         return region
 
     def get_credentials(self) -> Any:
-        """The credentials of the function's role, as botocore finds and refreshes them."""
+        """Return the credentials of the function's role, as botocore finds and refreshes them."""
         return self._session.get_credentials()
 
     def client(self, service: str, **arguments: Any) -> Any:
-        """A client of a service that the functions call; raises botocore's UnknownServiceError for others."""
+        """Return a client of a service that the functions call; raises botocore's UnknownServiceError for others."""
         return self._session.create_client(service, **arguments)

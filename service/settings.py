@@ -46,7 +46,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Settings of a function; raises SettingsMissing naming every variable that template.yaml should have set."""
+        """Return settings of a function.
+
+        Raises SettingsMissing naming every variable that template.yaml should have set.
+        """
         missing = [name for name in _REQUIRED.values() if not environ.get(name)]
         if missing:
             raise SettingsMissing(f"{', '.join(missing)} not set: template.yaml sets them for its functions")
@@ -55,7 +58,10 @@ class Settings:
         return cls(**values, **patterns, partition=environ.get(_PARTITION) or "aws")
 
     def allowing(self, patterns: Mapping[str, str]) -> Settings:
-        """The settings with the lists of ARNs, and the layer, that an event brings by their environment names."""
+        """Return the settings with the lists of ARNs.
+
+        And the layer, that an event brings by their environment names.
+        """
         given: dict[str, Any] = {field: _patterns(patterns.get(name, "")) for field, name in _PATTERNS.items()}
         layer, partition = patterns.get(_LAYER, "").strip(), patterns.get(_PARTITION, "").strip() or self.partition
         return replace(self, **given, parquet_layer=layer, partition=partition)

@@ -48,7 +48,7 @@ class Absence:
         return run.why(number)
 
     def _run_of(self, number: int) -> _Run | None:
-        """The last run that held the row."""
+        """Return the last run that held the row."""
         if self._runs is None:
             runs = self._record.runs
             self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]

@@ -57,7 +57,10 @@ class AbsentRows:
             yield AbsentRow(number, self._absence.of(number).value, self._row(number), self._absence.why(number))
 
     def _row(self, number: int) -> dict[str, str]:
-        """The row's cells, a ragged row's those that it has; none when the source was replaced or may not be read."""
+        """Return the row's cells, a ragged row's those that it has.
+
+        None when the source was replaced or may not be read.
+        """
         if not self._readable:
             return {}
         try:
@@ -110,7 +113,9 @@ def _together(rows: Iterator[AbsentRow]) -> Iterator[list[AbsentRow]]:
 
 
 def _numbers(page: list[Item[Any, Any]], expected: int, last: int) -> range | list[int]:
-    """The row numbers of a page: a range where they are those that are due, as nearly always; else a list, ascending.
+    """Return the row numbers of a page: a range where they are those that are due, as nearly always.
+
+    Else a list, ascending.
 
     Raises ConservationBroken.
     """

@@ -29,7 +29,7 @@ _ENDED_AS = {"ABORTED": "was aborted", "TIMED_OUT": "ran out of time", "FAILED":
 
 
 def close_ended(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Closes the record of an execution that ended as FAILED, ABORTED or TIMED_OUT, if it is open still.
+    """Close the record of an execution that ended as FAILED, ABORTED or TIMED_OUT, if it is open still.
 
     `event` is EventBridge's "Step Functions Execution Status Change". It has no input when that is too large; then the
     record is closed by whoever reads it next.
@@ -49,7 +49,7 @@ def close_ended(app: App, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(given: Mapping[str, Any], execution_name: str) -> str:
-    """The batch that an execution's input is of; "" when it does not say."""
+    """Return the batch that an execution's input is of; "" when it does not say."""
     rerun_of, tool = given.get("rerun_of"), target_name(given.get("target"))
     if rerun_of is not None:
         named = rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of
@@ -58,7 +58,7 @@ def _named(given: Mapping[str, Any], execution_name: str) -> str:
 
 
 def close_record(app: App, record: BatchRecord, ended_as: str, cause: str | None) -> bool:
-    """Closes an open record by how its execution ended, with the counts of its finished chunks.
+    """Close an open record by how its execution ended, with the counts of its finished chunks.
 
     False when it was closed meanwhile.
     """
@@ -101,7 +101,7 @@ def stop(app: App, identifier: str) -> BatchRecord:
 
 
 def refreshed(app: App, record: BatchRecord) -> BatchRecord:
-    """The record, closed first if it says open but its execution has ended."""
+    """Return the record, closed first if it says open but its execution has ended."""
     if record.status not in OPEN:
         return record
     try:

@@ -90,7 +90,7 @@ def _rate(record: BatchRecord, done: int) -> float | None:
 
 
 def result_of(record: BatchRecord) -> dict[str, Any]:
-    """The result of a batch that has ended, as its execution returned it."""
+    """Return the result of a batch that has ended, as its execution returned it."""
     if record.status in OPEN:
         raise BatchRunning(f"batch {record.batch_id} is {record.status}: it has no result yet")
     return {

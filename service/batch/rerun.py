@@ -64,7 +64,10 @@ class CheckedRerun:
 
 
 def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
-    """What the state machine needs for the run; raises BatchRefused with every problem, BatchRunning, BatchExpired."""
+    """Return what the state machine needs for the run.
+
+    Raises BatchRefused with every problem, BatchRunning, BatchExpired.
+    """
     order = check(app, event["input"], mine=event["execution_arn"])
     chunks = _chunks(order)
     run = _claim(app, order, event)
@@ -96,7 +99,10 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def preview(app: App, record: BatchRecord, rerun_of: dict[str, Any]) -> tuple[Plan, Selection]:
-    """The batch's plan and the rows that a rerun would run; raises as `check`, of the batch and the rows alone."""
+    """Return the batch's plan and the rows that a rerun would run.
+
+    Raises as `check`, of the batch and the rows alone.
+    """
     _check_state(record, None)
     plan = _plan(app, record)
     return plan, select(app, record, read_wanted(rerun_of.get("status"), rerun_of.get("rows")))
@@ -215,7 +221,7 @@ def _place(app: App, parsed: BatchInput, record: BatchRecord) -> Place:
 
 
 def _columns(record: BatchRecord, output: OutputPlan) -> list[str] | None:
-    """The CSV's columns: those it had, and those that a new mapping adds; None when either has to be found."""
+    """Return the CSV's columns: those it had, and those that a new mapping adds; None when either has to be found."""
     if record.output_columns is None or output.columns is None:
         return None
     return list(dict.fromkeys([*record.output_columns, *output.columns]))
@@ -253,7 +259,7 @@ def _source_rows(app: App, record: BatchRecord) -> SourceRows:
 
 
 def _chunks(order: CheckedRerun) -> list[Chunk]:
-    """The chunks of the run: rows that were run equally often share one, so that it can say how often."""
+    """Return the chunks of the run: rows that were run equally often share one, so that it can say how often."""
     groups = (
         (before + 1, order.layout.chunks(records, order.plan.columns)) for before, records in order.records.items()
     )
@@ -265,7 +271,7 @@ def _chunks(order: CheckedRerun) -> list[Chunk]:
 
 
 def _claim(app: App, order: CheckedRerun, event: dict[str, Any]) -> int:
-    """The number of the run, once the record is its own; raises BatchRunning when another one was quicker."""
+    """Return the number of the run, once the record is its own; raises BatchRunning when another one was quicker."""
     record = order.record
     if record.status in OPEN:  # a retried function: claimed already
         return record.run

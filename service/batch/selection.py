@@ -38,7 +38,7 @@ class Wanted:
 
 
 def read_wanted(statuses: Any, rows: Any) -> Wanted:
-    """What `status` (a name or a list of them) and `rows` (`7,12-40`) ask for; raises BatchRefused."""
+    """Return what `status` (a name or a list of them) and `rows` (`7,12-40`) ask for; raises BatchRefused."""
     problems: list[Problem] = []
     named = [statuses] if isinstance(statuses, str) else statuses or []
     if not isinstance(named, list | tuple) or not all(isinstance(one, str) for one in named):
@@ -76,17 +76,17 @@ class Selection:
         return self.selected.total()
 
     def add(self, number: int, status: str, attempts: int) -> None:
-        """Selects a row."""
+        """Select a row."""
         self.selected[status] += 1
         self.rows.setdefault(attempts, array("q")).append(number)
 
     def kept(self) -> dict[str, int]:
-        """Counts of the rows that are not run again."""
+        """Count of the rows that are not run again."""
         return {status: count - self.selected[status] for status, count in self.counts.items()}
 
 
 def select(app: App, record: BatchRecord, wanted: Wanted, limit: int | None = None) -> Selection:
-    """The rows of an ended batch that did not succeed and are asked for, the first `limit` of them.
+    """Return the rows of an ended batch that did not succeed and are asked for, the first `limit` of them.
 
     Where every row has a result, `status-index` names those that failed, and nothing else is read. Its answer counts
     only if it names as many as the record: an index is consistent a moment later. Else all keys are read, and also for
@@ -128,13 +128,13 @@ def _succeeded(wanted: Wanted, record: BatchRecord, selection: Selection) -> int
 
 
 def _failed(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
-    """Number, status and runs of the rows that did not succeed, in row order."""
+    """Yield number, status and runs of the rows that did not succeed, in row order."""
     rows = ((row_number(name), status, attempts) for name, status, attempts in app.store.failed(record.batch_id))
     yield from sorted((number, status, attempts) for number, status, attempts in rows if number is not None)
 
 
 def _all(app: App, record: BatchRecord) -> Iterator[tuple[int, str, int]]:
-    """The same of every row of the batch, with or without a result."""
+    """Yield the same of every row of the batch, with or without a result."""
     last, absence, due = record.rows, Absence(app, record), 1
     for page in app.reader.pages(record.batch_id, last_row=last, names=("row_id", "status", "attempts", "ttl")):
         for item in page:

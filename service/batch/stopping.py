@@ -27,7 +27,7 @@ ENOUGH_ROWS = 100  # rows done before a share of failures says anything
 
 
 def count_failures(plans: Plans, plan: Plan, event: RunEvent, count: int, number: int = 0) -> None:
-    """Adds failures that were stored just now, of a row or a chunk of that number; stops the batch at too many."""
+    """Add failures that were stored just now, of a row or a chunk of that number; stop the batch at too many."""
     rules = plan.stopping or {}
     if count and "max_failures" in rules:
         tally = _add(plans, plan, event, {"failures": count}, number)
@@ -36,7 +36,7 @@ def count_failures(plans: Plans, plan: Plan, event: RunEvent, count: int, number
 
 
 def count_chunk(plans: Plans, plan: Plan, event: RunEvent, number: int, counts: Mapping[str, int]) -> None:
-    """Adds a chunk that has just finished; stops the batch when too large a share failed or too much is spent."""
+    """Add a chunk that has just finished; stop the batch when too large a share failed or too much is spent."""
     rules = plan.stopping or {}
     if not {"max_failure_rate", "max_cost_usd"} & rules.keys():
         return
@@ -62,12 +62,15 @@ def _crossed(plan: Plan, rules: Mapping[str, Any], tally: Mapping[str, int]) -> 
 
 
 def spent_usd(plan: Plan, counts: Mapping[str, int], chunks: int) -> float:
-    """What one run has cost so far, by its counts; failed rows are taken to have used up their attempts."""
+    """Return what one run has cost so far, by its counts; failed rows are taken to have used up their attempts."""
     return cost_of(plan, counts, chunks).total_usd
 
 
 def cost_of(plan: Plan, counts: Mapping[str, int], chunks: int) -> Cost:
-    """The same by its parts; that of the target's own work is not known unless its registration gives a price."""
+    """Return the same by its parts.
+
+    That of the target's own work is not known unless its registration gives a price.
+    """
     from service.cost import estimate  # noqa: PLC0415 - only a batch with a budget needs it in its functions
 
     known = {status: float(count) for status, count in counts.items() if status.isupper()}
@@ -75,14 +78,14 @@ def cost_of(plan: Plan, counts: Mapping[str, int], chunks: int) -> Cost:
 
 
 def profile_of(plan: Plan, **more: Any) -> Profile:
-    """What is known of a batch's rows when it is prepared, and whatever else is known."""
+    """Return what is known of a batch's rows when it is prepared, and whatever else is known."""
     from service.cost.workload import Profile  # noqa: PLC0415
 
     return Profile.of_plan(plan, **{**plan.profile, **more})
 
 
 def target_cost_of(plan: Plan) -> TargetCost:
-    """The price of a call, where the target was registered with one."""
+    """Return the price of a call, where the target was registered with one."""
     from service.cost.estimate import TargetCost  # noqa: PLC0415
 
     price = plan.price_per_row_usd

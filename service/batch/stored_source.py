@@ -25,7 +25,7 @@ _NOT_WHOLE = (RowStatus.NOT_RUN, RowStatus.MISSING, RowStatus.INVALID_INPUT)
 
 
 def write(app: App, record: BatchRecord, selection: Selection) -> tuple[dict[str, Any], dict[int, Iterator[Record]]]:
-    """Writes the selected rows to a CSV in the stack's bucket; returns where it is, for a plan, and each group's rows.
+    """Write the selected rows to a CSV in the stack's bucket; return where it is, for a plan, and each group's rows.
 
     Raises BatchRefused of rows whose cells are not all known.
     """

@@ -25,12 +25,12 @@ _LOOKED_AT = 500  # failures by which causes are told while a batch is under way
 
 
 def status_of(stack: Stack, record: BatchRecord) -> dict[str, Any]:
-    """A batch in the shape of `status --json`."""
+    """Return a batch in the shape of `status --json`."""
     return status_and_cost(stack, record)[0]
 
 
 def status_and_cost(stack: Stack, record: BatchRecord) -> tuple[dict[str, Any], Cost | None]:
-    """The same, and its cost by parts: both are sums of the batch's chunk records."""
+    """Return the same, and its cost by parts: both are sums of the batch's chunk records."""
     record = closing.refreshed(stack.app, record)
     progress = _as_stored(stack, record, batch_progress.progress(stack.app, record))
     status = BatchStatus.EXPIRED.value if batch_progress.expired(record) else record.status
@@ -94,7 +94,7 @@ def _next(record: BatchRecord, status: str) -> list[str]:
 
 
 def listed(record: BatchRecord) -> dict[str, Any]:
-    """A batch in the shape of `batches --json`."""
+    """Return a batch in the shape of `batches --json`."""
     return {
         "batch_id": record.batch_id,
         "status": BatchStatus.EXPIRED.value if batch_progress.expired(record) else record.status,
@@ -116,7 +116,7 @@ class Causes:
         self._looked_at, self._commonest = 0, ""
 
     def commonest(self, counts: Mapping[str, int]) -> str:
-        """The commonest cause so far, in a few words; "" of none."""
+        """Return the commonest cause so far, in a few words; "" of none."""
         failures = sum(counts.get(status, 0) for status in FAILURES)
         if failures >= max(1, self._looked_at * 3 // 2):
             self._looked_at = failures

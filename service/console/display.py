@@ -39,7 +39,7 @@ def answer_on_stderr() -> None:
 
 
 def stdout() -> Console:
-    """The console of answers."""
+    """Return the console of answers."""
     return Console(stderr=_answers["stderr"], highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -54,7 +54,7 @@ def _print_table(table: Table) -> None:
 
 
 def entries(listed: Iterable[Any], table: Callable[[Iterable[Any]], None], *, as_json: bool) -> None:
-    """A list as a table, or as JSON lines."""
+    """Show a list as a table, or as JSON lines."""
     if not as_json:
         table(listed)
         return
@@ -63,12 +63,12 @@ def entries(listed: Iterable[Any], table: Callable[[Iterable[Any]], None], *, as
 
 
 def stderr() -> Console:
-    """The console of messages and progress."""
+    """Return the console of messages and progress."""
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def tell(message: str) -> None:
-    """A message on stderr."""
+    """Show a message on stderr."""
     stderr().print(escape(message))
 
 
@@ -79,7 +79,7 @@ def print_json(value: Any) -> None:
 
 
 def seconds(value: float | None) -> str:
-    """A span of time for people: `41.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Return a span of time for people: `41.2 s`, `3 min 20 s`, `2 h 5 min`."""
     if value is None:
         return "?"
     if value < 60:
@@ -203,7 +203,7 @@ def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) ->
 
 
 def source_note(src: Mapping[str, Any] | None) -> None:
-    """What is to be known of how a source was read, where that was a guess."""
+    """Say how a source was read, where that was a guess."""
     if note := (src or {}).get("note"):
         tell(f"source: {note}")
 
@@ -252,7 +252,7 @@ def _row_cells(row: Mapping[str, Any], *, with_batch: bool) -> list[str]:
 
 
 def _input_width(lines: list[list[str]]) -> int:
-    """The most that an input may take, which is never broken and would else take all: causes have room first."""
+    """Return how wide an input may be: it is never broken and would take everything, and causes have room first."""
     columns = zip(*lines, strict=True)
     *fixed, result, _ = (max(cell_len(part) for cell in column for part in cell.split("\n")) for column in columns)
     both = _table_console().width - sum(fixed) - _GAP * (len(fixed) + 1)
@@ -260,7 +260,7 @@ def _input_width(lines: list[list[str]]) -> int:
 
 
 def row_line(row: Mapping[str, Any], *, with_batch: bool = False) -> None:
-    """A row as it arrives, on one line."""
+    """Show a row as it arrives, on one line."""
     *batch, shown, status, _, what, _ = _row_cells(row, with_batch=with_batch)
     stored = row["timestamp"][:19].replace("T", " ")
     cells = [stored, *batch, f"row {shown}", status, " ".join(what.split())]
@@ -285,7 +285,7 @@ def _values(cells: Mapping[str, Any] | None) -> str:
 
 
 def short(value: Any) -> str:
-    """A value on one line, cut where it is long."""
+    """Return a value on one line, cut where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
     return excerpt(text, _CELL)
@@ -313,7 +313,7 @@ class Watch:
             self._live.stop()
 
     def show(self, status: str, row_count: int | None, progress: Mapping[str, Any]) -> None:
-        """Shows rows done, rate, time left and failures so far."""
+        """Show rows done, rate, time left and failures so far."""
         done = progress["rows_done"]
         said = self._words(row_count, progress)
         if self._live is not None:
@@ -341,12 +341,12 @@ class Watch:
 
 
 def source_name(uri: str) -> str:
-    """A file's name where it was uploaded, else the whole URI."""
+    """Return a file's name where it was uploaded, else the whole URI."""
     return uri.rpartition("/")[2] if "/uploads/" in uri else uri
 
 
 def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
-    """Registered targets, one a line."""
+    """Show registered targets, one a line."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for name in ("name", "type", "version"):
         table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)

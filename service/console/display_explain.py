@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def mapping_outline(checked: Mapping[str, Any]) -> None:
-    """A compiled output mapping: its fields, each with the steps that look for it, in order."""
+    """Show a compiled output mapping: its fields, each with the steps that look for it, in order."""
     console = stdout()
     fields = checked["fields"]
     name = f"{checked['target']}: " if checked["target"] else ""
@@ -38,7 +38,7 @@ def mapping_outline(checked: Mapping[str, Any]) -> None:
 
 
 def extraction_trace(trace: Mapping[str, Any], number: int, total: int) -> None:
-    """What a mapping made of one output: each field's value, the step that found it and why others did not."""
+    """Show what a mapping made of one output: each field's value, the step that found it and why others did not."""
     console = stdout()
     style = "green" if trace["status"] == RowStatus.SUCCESS else "red"
     of = f"  output {number} of {total}" if total > 1 else ""

@@ -15,7 +15,10 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", 
 
 
 def traced(plan: OutputPlan, output: Any) -> dict[str, Any]:
-    """What a mapping makes of an output, and of each field which step found it and why the steps before did not."""
+    """Return what a mapping makes of an output.
+
+    And of each field which step found it and why the steps before did not.
+    """
     extraction = plan.extract(output)
     if _whole_fault(plan, output):
         fields: Iterable[dict[str, Any]] = ()
@@ -110,7 +113,7 @@ def _missed(plan: OutputPlan, method: Method, one: Field, output: Any) -> str:
 
 
 def _bare(one: Field) -> Field:
-    """The field without what would be told of the whole row: neither required nor with a default."""
+    """Return the field without what would be told of the whole row: neither required nor with a default."""
     return one._replace(default=None, required=False)
 
 

@@ -30,7 +30,7 @@ FILE_KEYS = ("input_mapping", "output_mapping", "output_mappings", "execution_co
 
 
 def read_document(path: Path) -> Any:
-    """What a YAML or JSON file holds, JSON values alone; raises BatchRefused with every value that is none."""
+    """Return what a YAML or JSON file holds, JSON values alone; raises BatchRefused with every value that is none."""
     text, form = _text(path), "JSON" if path.suffix.lower() == ".json" else "YAML or JSON"
     try:
         value = _json(text) if form == "JSON" else yaml_core.read(text)
@@ -61,7 +61,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_outputs(path: Path) -> list[Any]:
-    """The outputs of a sample file: one as JSON, or several as JSON Lines; raises BatchRefused."""
+    """Return the outputs of a sample file: one as JSON, or several as JSON Lines; raises BatchRefused."""
     text = _text(path)
     try:
         return [json.loads(text)]
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
 
 
 def _not_json(value: Any, path: str) -> Iterator[Problem]:
-    """What YAML reads as something that JSON has no word for: dates, keys that are no text."""
+    """Yield what YAML reads as something that JSON has no word for: dates, keys that are no text."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -120,7 +120,9 @@ class CheckedMapping:
 
 
 def check_document(document: Any, target: str | None = None, kind: str | None = None) -> list[CheckedMapping]:
-    """The output mappings of a schema, a mapping, or a file of mappings, compiled: of one target or of all of them.
+    """Return the output mappings of a schema, a mapping, or a file of mappings, compiled.
+
+    Of one target or of all of them.
 
     Raises BatchRefused with every problem, its path as it is in the document.
     """
@@ -141,7 +143,7 @@ def check_document(document: Any, target: str | None = None, kind: str | None = 
 
 
 def _output_part(document: Any) -> tuple[Any, str, list[Problem]]:
-    """The output mapping of a document, the place of its problems in it, and what else is wrong."""
+    """Return the output mapping of a document, the place of its problems in it, and what else is wrong."""
     if not isinstance(document, dict) or not document:
         raise BatchRefused([Problem("", f"holds no schema and no mapping, but {kind_of(document)}")])
     is_file = any(key in document for key in FILE_KEYS if key != "output_mappings")
@@ -161,7 +163,7 @@ def _placed(path: str, place: str) -> str:
 
 
 def _by_target(mapping: Any) -> dict[str, Any]:
-    """The mappings of several targets by name; {} of a mapping that is one target's alone."""
+    """Return the mappings of several targets by name; {} of a mapping that is one target's alone."""
     if not isinstance(mapping, dict):
         return {}
     inner = mapping.get("output_mappings")
@@ -175,7 +177,7 @@ def _by_target(mapping: Any) -> dict[str, Any]:
 
 
 def _of_one(mapping: Any, by_target: dict[str, Any], name: str | None) -> dict[str, Any] | None:
-    """The mapping of one target alone, with the choice of columns that stood around it."""
+    """Return the mapping of one target alone, with the choice of columns that stood around it."""
     if not by_target:
         return dict(mapping) if mapping else None
     around = {key: mapping[key] for key in sorted(BESIDE_KEYS & mapping.keys())}
@@ -183,13 +185,13 @@ def _of_one(mapping: Any, by_target: dict[str, Any], name: str | None) -> dict[s
 
 
 def _said(mapping: Any) -> str | None:
-    """The target that a schema names itself."""
+    """Return the target that a schema names itself."""
     given = (mapping.get(key) for key in ("agent", "tool", "name")) if isinstance(mapping, dict) else ()
     return next((name for name in given if isinstance(name, str) and name), None)
 
 
 def outline(checked: CheckedMapping) -> dict[str, Any]:
-    """A compiled mapping for people and programs: its fields, each with the steps that look for it, in order."""
+    """Return a compiled mapping for people and programs: its fields, each with the steps that look for it, in order."""
     plan = checked.plan
     steps = [(chain.field, method) for chain in plan.chains for method in chain.methods]
     steps += [(one, method) for method in plan.methods for one in method.fields]
@@ -208,11 +210,11 @@ def outline(checked: CheckedMapping) -> dict[str, Any]:
 
 
 def step_of(method: Method, one: Field | None) -> dict[str, Any]:
-    """A step for people and programs: its method, expression and transform."""
+    """Return a step for people and programs: its method, expression and transform."""
     expression = None if one is None or one.expression is None else one.expression.text
     return {"method": method.label, "expression": expression, "transform": one.transform if one else method.transform}
 
 
 def field_of(method: Method, name: str) -> Field | None:
-    """The field of a name as a method looks for it."""
+    """Return the field of a name as a method looks for it."""
     return next((one for one in method.fields if one.name == name), None)

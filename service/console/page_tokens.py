@@ -38,7 +38,7 @@ class Page:
 
 
 def command(asked: Mapping[str, str]) -> str:
-    """The command line of a question: `batch-processor failed 'echo#1' --status FAILED`."""
+    """Return the command line of a question: `batch-processor failed 'echo#1' --status FAILED`."""
     words = ["batch-processor", asked["command"], *([asked[_BATCH]] if _BATCH in asked else [])]
     for name, value in asked.items():
         if name.startswith("--"):
@@ -47,12 +47,12 @@ def command(asked: Mapping[str, str]) -> str:
 
 
 def to_token(page: Page, after: Position) -> str:
-    """The token of what comes after a row of a page."""
+    """Return the token of what comes after a row of a page."""
     return str(_SERIALIZER.dumps([dict(page.asked), page.since, page.until, after]))
 
 
 def from_token(token: str, asked: Mapping[str, str]) -> Page:
-    """The page of a token given with this question; raises BatchRefused."""
+    """Return the page of a token given with this question; raises BatchRefused."""
     page = _parsed(token)
     if page is None:
         why = "is damaged, or of another version: copy the whole token, or leave --page-token out to begin again"

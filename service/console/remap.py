@@ -84,14 +84,14 @@ class Outcomes:
     row_ids: dict[Outcome, list[str]] = field(default_factory=lambda: {outcome: [] for outcome in Outcome})
 
     def add(self, outcome: Outcome, row_id: str) -> None:
-        """Counts one result."""
+        """Count one result."""
         self.counts[outcome] += 1
         if len(self.row_ids[outcome]) < EXAMPLES:
             self.row_ids[outcome].append(row_id)
 
 
 def check(app: App, record: BatchRecord, given: Mapping[str, Any]) -> Remap:
-    """The remap of a batch by the keys of a mapping file.
+    """Return the remap of a batch by the keys of a mapping file.
 
     Raises BatchRefused with every problem of the mapping, BatchRunning, BatchExpired.
     """
@@ -118,7 +118,7 @@ def _check_batch(record: BatchRecord) -> None:
 
 
 def _read(record: BatchRecord, plan: Plan, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any], OutputPlan]:
-    """The output mapping, the csv options that were given, and the compiled mapping.
+    """Return the output mapping, the csv options that were given, and the compiled mapping.
 
     The file of the run may be given again: how rows are run is left aside, an input mapping must be the batch's own.
     """
@@ -153,7 +153,7 @@ def _not_json(given: Mapping[str, Any]) -> list[str]:
 
 
 def remap(app: App, order: Remap, show: Callable[[int], None]) -> Outcomes:
-    """Extracts the fields of every stored output again; `show` is told how many rows are done.
+    """Extract the fields of every stored output again; `show` is told how many rows are done.
 
     Raises RemapOvertaken when the batch does not stay as it was, and whatever DynamoDB and S3 raise: what was written
     until then stays, and the same remap finishes it.
@@ -168,7 +168,7 @@ def remap(app: App, order: Remap, show: Callable[[int], None]) -> Outcomes:
 
 
 def _update(app: App, record: BatchRecord, before: str, **values: Any) -> None:
-    """Sets attributes of the record if the plan that it names is still the one that it named before."""
+    """Set attributes of the record if the plan that it names is still the one that it named before."""
     run = record.run
     if not app.records.update_ended(record.batch_id, run, before, **values):
         now = app.records.get(record.batch_id)
@@ -199,7 +199,7 @@ class _Extractor:
         self._store, self._s3, self._compiled = app.store, app.s3, compiled
 
     def remap(self, item: dict[str, Any]) -> Outcome:
-        """Writes what the output gives now, if that differs; what was changed meanwhile is read and tried again."""
+        """Write what the output gives now, if that differs; what was changed meanwhile is read and tried again."""
         for _ in range(TRIES):
             if item["status"]["S"] not in REMAPPED and not _refused_output(item):
                 return Outcome.NO_ANSWER
@@ -218,7 +218,7 @@ class _Extractor:
         return Outcome.OVERTAKEN
 
     def _output(self, item: Mapping[str, Any]) -> tuple[Any] | None:
-        """The stored output, which may be null, as a tuple of one; None when there is none that can be read."""
+        """Return the stored output, which may be null, as a tuple of one; None when there is none that can be read."""
         packed = item["output"]["B"] if "output" in item else self._fetched(item)
         if packed is None:
             return None
@@ -239,7 +239,10 @@ class _Extractor:
             return None
 
     def _fresh(self, item: Mapping[str, Any], output: Any) -> dict[str, Any]:
-        """What the output gives by the new mapping, in wire form; too much for an item is a failed extraction."""
+        """Return what the output gives by the new mapping, in wire form.
+
+        Too much for an item is a failed extraction.
+        """
         extraction = self._compiled.extract(output)
         if extraction.ok:
             fresh = _wire(item, RowStatus.SUCCESS, output_data=extraction.fields, method=extraction.method)

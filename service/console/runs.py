@@ -42,7 +42,7 @@ class CouldNotRun(BatchProcessorError):
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The keys of a mapping file (YAML or JSON); raises BatchRefused."""
+    """Return the keys of a mapping file (YAML or JSON); raises BatchRefused."""
     try:
         given = read_document(path)
     except BatchRefused as refused:
@@ -62,7 +62,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def upload(stack: Stack, path: Path) -> str:
-    """The file in the stack's bucket, by its content; returns its s3:// URI. Raises BatchRefused."""
+    """Put the file into the stack's bucket, by its content; return its s3:// URI. Raises BatchRefused."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -79,7 +79,10 @@ def place_for(stack: Stack, batch_id: str, output: str) -> Place:
 
 
 def as_named(given: dict[str, Any], output: str) -> dict[str, Any]:
-    """The csv options with the format that the destination's name says; BatchRefused when they say another one."""
+    """Return the csv options with the format that the destination's name says.
+
+    BatchRefused when they say another one.
+    """
     options = given.get("csv") if isinstance(given.get("csv"), dict) else None
     said, named = (options or {}).get("format"), format_of(output)
     if named is None or said == named or (given.get("csv") is not None and options is None):
@@ -90,7 +93,7 @@ def as_named(given: dict[str, Any], output: str) -> dict[str, Any]:
 
 
 def start(stack: Stack, given: dict[str, Any], output: str) -> tuple[str, str]:
-    """Starts a batch; returns its id and the execution's ARN."""
+    """Start a batch; return its id and the execution's ARN."""
     name = _execution_name()
     batch_id = f"{target_name(given['target'])}#{name}"
     given.setdefault("output_key", place_for(stack, batch_id, output).key)
@@ -98,7 +101,7 @@ def start(stack: Stack, given: dict[str, Any], output: str) -> tuple[str, str]:
 
 
 def start_rerun(stack: Stack, given: dict[str, Any]) -> str:
-    """Starts the run of an order with `rerun_of`; returns the execution's ARN."""
+    """Start the run of an order with `rerun_of`; return the execution's ARN."""
     return _start(stack, _execution_name(), given)
 
 
@@ -107,7 +110,7 @@ def _execution_name() -> str:
 
 
 def _start(stack: Stack, name: str, given: dict[str, Any]) -> str:
-    """Starts an execution of that name; returns its ARN.
+    """Start an execution of that name; return its ARN.
 
     One whose answer was lost is begun once: while it runs, StartExecution of the same name and input answers as before;
     once it has ended, ExecutionAlreadyExists (Step Functions API, StartExecution).
@@ -125,7 +128,7 @@ def _start(stack: Stack, name: str, given: dict[str, Any]) -> str:
 
 
 def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., None]) -> dict[str, Any]:
-    """Waits for the execution and shows progress; returns the batch's result.
+    """Wait for the execution and show progress; return the batch's result.
 
     Raises BatchRefused when PrepareBatch refused it, CouldNotRun when it failed otherwise.
     """
@@ -146,7 +149,7 @@ def follow(stack: Stack, batch_id: str, execution_arn: str, show: Callable[..., 
 
 
 def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, Any]:
-    """The result of an execution that has ended; raises as `follow`."""
+    """Return the result of an execution that has ended; raises as `follow`."""
     if execution["status"] == "SUCCEEDED":
         result: dict[str, Any] = json.loads(execution["output"])
         return result
@@ -180,7 +183,10 @@ def ran(records: Iterable[BatchRecord]) -> Iterator[BatchRecord]:
 
 
 def find(stack: Stack, given: str) -> BatchRecord:
-    """The record of a full id, a unique prefix (of the id or of its execution's name) or `last`; raises NotFound."""
+    """Return the record of a full id, a unique prefix (of the id or of its execution's name) or `last`.
+
+    Raises NotFound.
+    """
     records = stack.app.records
     if given == "last":
         newest = next(ran(records.newest()), None)
@@ -204,7 +210,7 @@ def find(stack: Stack, given: str) -> BatchRecord:
 
 
 def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[str, Any]) -> dict[str, Any]:
-    """The CSV of a batch made again by the aggregator; returns the result. Raises BatchRefused, CouldNotRun."""
+    """Have the aggregator make the CSV of a batch again; return the result. Raises BatchRefused, CouldNotRun."""
     client = stack.app.client("lambda", read_timeout=910, attempts=1)
     event: dict[str, Any] = {"batch_id": batch_id, "output_bucket": location[0], "output_key": location[1], "csv": csv}
     while True:
@@ -227,7 +233,7 @@ def aggregate(stack: Stack, batch_id: str, location: tuple[str, str], csv: dict[
 
 
 def moment(text: str) -> datetime:
-    """The moment of `2h`, `30min`, `3d` ago or of an ISO time; ValueError."""
+    """Return the moment of `2h`, `30min`, `3d` ago or of an ISO time; ValueError."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = text[len(number) :].strip()
     if unit in _UNITS and number.replace(".", "", 1).isdigit():

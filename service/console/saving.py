@@ -172,7 +172,7 @@ def write(path: Path, blocks: Iterable[bytes]) -> None:
 
 
 def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced, else those of a new one."""
+    """Return the permissions of the file that is replaced, else those of a new one."""
     with suppress(OSError):
         return stat.S_IMODE(target.stat().st_mode)
     mask = os.umask(0)

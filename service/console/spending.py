@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:
-    """The cost of all runs of a batch; None of one that never had a plan, or has it no more."""
+    """Return the cost of all runs of a batch; None of one that never had a plan, or has it no more."""
     plan = app.plans.find(record.batch_id, record.plan_hash)
     if plan is None:
         return None
@@ -33,7 +33,9 @@ def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:
 def expected(
     plan: Plan, sampled: Counter[str], rows: int, item_bytes: Sequence[int], function: Mapping[str, float]
 ) -> estimate.Cost:
-    """The cost of running so many rows, if they fare as the sampled ones did; their items' sizes are those found.
+    """Return the cost of running so many rows, if they fare as the sampled ones did.
+
+    Their items' sizes are those found.
 
     `function`: memory in MB (`memory_mb`) and mean seconds of a call (`seconds`) of a Lambda target whose registration
     names no price.

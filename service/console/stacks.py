@@ -30,7 +30,7 @@ class Stack:
 
 
 def on_aws(name: str) -> Stack:
-    """The stack of that name in the account and region of the AWS credentials; raises NoStack."""
+    """Return the stack of that name in the account and region of the AWS credentials; raises NoStack."""
     session = boto3.Session()
     try:
         client = session.client("cloudformation")
@@ -42,7 +42,7 @@ def on_aws(name: str) -> Stack:
 
 
 def embedded(local: Embedded) -> Stack:
-    """The embedded stack, which must be running; raises NoStack."""
+    """Return the embedded stack, which must be running; raises NoStack."""
     if not local.running() or not local.state().get("deployed"):
         raise NoStack("the embedded stack is not running: `batch-processor local start`, or name one with --stack")
     outputs = local.outputs(STACK)
@@ -52,12 +52,12 @@ def embedded(local: Embedded) -> Stack:
 
 
 def chosen(name: str | None) -> str | None:
-    """The stack named by --stack or BATCH_PROCESSOR_STACK; None is the embedded one."""
+    """Return the stack named by --stack or BATCH_PROCESSOR_STACK; None is the embedded one."""
     return name or os.environ.get(STACK_VARIABLE) or None
 
 
 def local_stack() -> Embedded:
-    """The embedded stack of this checkout."""
+    """Return the embedded stack of this checkout."""
     return Embedded(home())
 
 

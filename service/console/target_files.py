@@ -32,7 +32,9 @@ _LONGEST = 180_000  # bytes of one schema: an item holds 400 KB and has two
 
 
 def check_targets(document: Any, folder: Path) -> list[dict[str, Any]]:
-    """The attributes that a file gives of its targets, one or a list under `targets`; those it leaves out are absent.
+    """Return the attributes that a file gives of its targets, one or a list under `targets`.
+
+    Those it leaves out are absent.
 
     A schema may be `{file: path}`, relative to the folder. Raises BatchRefused with every problem.
     """
@@ -100,7 +102,7 @@ def _price(reader: Reader, given: Any, path: str) -> float | None:
 
 
 def _renamed(reader: Reader, entry: dict[str, Any], path: str) -> dict[str, Any]:
-    """The entry with every key by the registry's own word; one that is neither is a problem."""
+    """Return the entry with every key by the registry's own word; one that is neither is a problem."""
     given: dict[str, Any] = {}
     for key, value in entry.items():
         word = _SYNONYMS.get(key, key)
@@ -131,7 +133,7 @@ def _description(reader: Reader, given: Any, path: str) -> str:
 
 
 def _inlined(reader: Reader, given: Any, path: str, folder: Path) -> tuple[Any, str]:
-    """A schema, read where it is `{file: path}`, and the place of its problems."""
+    """Return a schema, read where it is `{file: path}`, and the place of its problems."""
     name = given.get("file") if isinstance(given, dict) and len(given) == 1 else None
     if not isinstance(name, str):
         return given, path
@@ -144,7 +146,7 @@ def _inlined(reader: Reader, given: Any, path: str, folder: Path) -> tuple[Any, 
 
 
 def _input_schema(reader: Reader, given: Any, path: str, folder: Path) -> Any:
-    """A schema that the preparation of a batch takes as well, for the same code compiles it."""
+    """Return a schema that the preparation of a batch takes as well, for the same code compiles it."""
     schema, place = _inlined(reader, given, path, folder)
     try:
         compile_input_schema(schema)
@@ -166,7 +168,7 @@ def _output_schema(reader: Reader, schema: Any, place: str, name: str | None, ki
 
 
 def registrable(document: Any, name: str | None, kind: str | None) -> dict[str, Any]:
-    """The output schema of a target in a document, which says how to find something; raises BatchRefused."""
+    """Return the output schema of a target in a document, which says how to find something; raises BatchRefused."""
     checked = check_document(document, name, kind)[0]
     if checked.mapping is None or not (checked.plan.methods or checked.plan.chains):
         message = "says nothing of how fields are found; without a schema, an output's top-level keys are the fields"

@@ -83,7 +83,10 @@ class Cost:
         return self.own_usd + (self.target_usd or 0.0)
 
     def explain(self, least: float = _WORTH_A_LINE) -> list[str]:
-        """The formulas as lines for people, the most costly first; those below a share of `least` are summed up."""
+        """Return the formulas as lines for people, the most costly first.
+
+        Those below a share of `least` are summed up.
+        """
         ordered = sorted(self.terms, key=_usd, reverse=True)
         shown = [term for term in ordered if _usd(term) >= least * self.own_usd]
         rest = ordered[len(shown) :]
@@ -100,7 +103,7 @@ class Cost:
         return f"{money(each)} × {_counted(self.calls, 'calls of the target')}{source} = {money(usd)}"
 
     def to_json(self) -> dict[str, Any]:
-        """The same as a JSON object, US dollars to the millionth."""
+        """Return the same as a JSON object, US dollars to the millionth."""
         return {
             "total_usd": round(self.total_usd, 6),
             "own_usd": round(self.own_usd, 6),
@@ -124,7 +127,7 @@ def estimate(  # noqa: PLR0913 - one argument for each thing that can happen to 
     invalid: float = 0,
     unextracted: float = 0,
 ) -> Cost:
-    """The cost of running so many rows, of which some fail, cannot be mapped, or give nothing to extract.
+    """Return the cost of running so many rows, of which some fail, cannot be mapped, or give nothing to extract.
 
     `chunks`: as they are laid out; without it, of as many rows as the attempts allow. `retries`: as of `spent`. Raises
     ValueError when more rows go wrong than there are.
@@ -151,7 +154,9 @@ def spent(  # noqa: PLR0913 - one argument for each counter
     replaced: float = 0,
     batch_rows: float | None = None,
 ) -> Cost:
-    """The cost of one run by its counts of rows by status and of the chunks begun; the CSV to come is counted in.
+    """Return the cost of one run by its counts of rows by status and of the chunks begun.
+
+    The CSV to come is counted in.
 
     `retries`: calls made again; where nobody counted them, every row that failed is taken to have used all attempts.
     MISSING rows are counted as called and stored: nobody knows, and the other way would be too little. In a rerun,
@@ -181,7 +186,7 @@ def spent(  # noqa: PLR0913 - one argument for each counter
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """The cost of several runs of one batch."""
+    """Return the cost of several runs of one batch."""
     listed = list(costs)
     target = listed[0].target if listed else TargetCost()
     return Cost(tuple(term for cost in listed for term in cost.terms), math.fsum(cost.calls for cost in listed), target)

@@ -129,14 +129,14 @@ def _seconds(work: Work, profile: Profile) -> Iterator[Term]:
 
 
 def _environments(work: Work, profile: Profile) -> dict[str, float]:
-    """Copies of each function that are begun: as many as are called at once, no more than there are calls."""
+    """Copy of each function that are begun: as many as are called at once, no more than there are calls."""
     chunks = min(work.chunks, profile.outer)
     calls = min(work.answered + work.failed, profile.concurrency)
     return {"PrepareBatch": 1, "TransformInput": chunks, "WriteResult": max(calls, chunks), "AggregateResults": 1}
 
 
 def _writes(work: Work, profile: Profile) -> Iterator[Term]:
-    """An item takes one write of each index that it is in, by what that holds of it; two where its key has changed."""
+    """Yield the writes: of an item one for each index that it is in, two where its key has changed."""
     late = units((TIMESTAMP_ENTRY + profile.error_bytes,), WRITE_UNIT)
     failed = units((STATUS_ENTRY + profile.row_bytes + profile.error_bytes,), WRITE_UNIT)
     yield Term("write_units", units(profile.items, WRITE_UNIT), work.stored, "results")

@@ -84,7 +84,7 @@ class Profile:
 
     @classmethod
     def of_plan(cls, plan: Plan, **more: Any) -> Profile:
-        """The profile that a batch's plan tells, with whatever else is known."""
+        """Return the profile that a batch's plan tells, with whatever else is known."""
         told: dict[str, Any] = {
             "kind": plan.kind,
             "max_attempts": plan.retry_policy.max_attempts,

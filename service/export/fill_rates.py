@@ -48,7 +48,7 @@ class Seen:
             self.counts[name] += found
 
     def maps(self, maps: Iterable[Fields]) -> None:
-        """Counts fields of whole maps, in the order in which their names come up."""
+        """Count fields of whole maps, in the order in which their names come up."""
         found: Counter[str] = Counter()
         for fields in maps:
             for name, one in fields.items():
@@ -57,7 +57,7 @@ class Seen:
             self.add(name, count)
 
     def state(self) -> dict[str, Any]:
-        """What a later one goes on from; a list, for it keeps its order on the way."""
+        """Return what a later one goes on from; a list, for it keeps its order on the way."""
         return {"fields": list(self.counts.items()), "guarded": self.guarded}
 
     def told(self, of: int, most: int = TOLD) -> list[dict[str, Any]]:
@@ -71,12 +71,12 @@ class Seen:
 
 
 def never(fields: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The fields that no result has."""
+    """Return the fields that no result has."""
     return [one for one in fields if not one["found"]]
 
 
 def seldom(fields: Iterable[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """The emptiest of the fields that some results have and some have not."""
+    """Return the emptiest of the fields that some results have and some have not."""
     some = [one for one in fields if 0 < one["found"] < one["of"]]
     return sorted(some, key=lambda one: one["found"])[:most]
 

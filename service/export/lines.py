@@ -28,16 +28,16 @@ class Lines(Protocol):
     shape: Shape  # how it needs them decoded
 
     def header(self) -> bytes:
-        """What the file begins with."""
+        """Return what the file begins with."""
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
-        """The lines of results."""
+        """Return the lines of results."""
 
     def absent(self, rows: Sequence[AbsentRow]) -> bytes:
-        """The lines of rows that have no result."""
+        """Return the lines of rows that have no result."""
 
     def end(self) -> bytes:
-        """What a file ends with; each invocation ends its own where a format has such an end."""
+        """Return what a file ends with; each invocation ends its own where a format has such an end."""
 
 
 def cause_of(item: Item[Any, Any]) -> tuple[str, str] | None:
@@ -52,13 +52,13 @@ def cause_of(item: Item[Any, Any]) -> tuple[str, str] | None:
 
 
 def error_text(item: Item[Any, Any]) -> str:
-    """A result's error in one cell; "" where it has none."""
+    """Return a result's error in one cell; "" where it has none."""
     cause = cause_of(item)
     return ": ".join(filter(None, cause)) if cause else ""
 
 
 def _cells(column: Sequence[Attribute | None]) -> list[str]:
-    """The cells of a column; texts, by far the most, without a call."""
+    """Return the cells of a column; texts, by far the most, without a call."""
     return ["" if one is None else text_of(one) if one.S is None else one.S for one in column]
 
 
@@ -77,14 +77,14 @@ class CsvLines:
         self.shape = Shape(self._inputs.type, self._outputs.type)
 
     def header(self) -> bytes:
-        """The names of the columns."""
+        """Return the names of the columns."""
         names = [self._column([name]) for name in self._columns.header()] or [[""]]
         if self._neutralise and self._columns.metadata:
             names[-len(METADATA) :] = [[GUARDED]]
         return csv_lines(names)
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
-        """The lines of results."""
+        """Return the lines of results."""
         made = [self._column(_cells(one)) for one in self._inputs.columns(item.input_data for item in items)]
         outputs = [_cells(one) for one in self._outputs.columns(item.output_data for item in items)]
         for name, cells in zip(self._columns.outputs, outputs, strict=True):
@@ -102,7 +102,7 @@ class CsvLines:
         return csv_lines(made or [[""] * len(items)])
 
     def absent(self, rows: Sequence[AbsentRow]) -> bytes:
-        """The lines of rows that have no result."""
+        """Return the lines of rows that have no result."""
         made = [self._column([entry.row.get(name, "") for entry in rows]) for name in self._columns.inputs]
         empty = [""] * len(rows)
         made += [empty] * len(self._columns.outputs)
@@ -142,12 +142,12 @@ class JsonLines:
         return b""
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
-        """The lines of results."""
+        """Return the lines of results."""
         self._seen.maps(item.output_data.M or {} for item in items if item.output_data is not None)
         return "".join(map(self._result, items)).encode(errors="replace")
 
     def absent(self, rows: Sequence[AbsentRow]) -> bytes:
-        """The lines of rows that have no result."""
+        """Return the lines of rows that have no result."""
         return "".join(map(self._absent, rows)).encode(errors="replace")
 
     def end(self) -> bytes:
@@ -202,5 +202,5 @@ def _map(value: Map[Fields] | None) -> str:
 
 
 def _object(**values: str) -> str:
-    """A JSON object of values that are JSON already."""
+    """Return a JSON object of values that are JSON already."""
     return "{" + ", ".join(f"{encode_basestring(name)}: {value}" for name, value in values.items()) + "}"

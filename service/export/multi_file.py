@@ -46,7 +46,7 @@ class Files:
             raise
 
     def write(self, chunk: bytes) -> None:
-        """Sends bytes on their way, as far as they fill parts; little is held, however many they are."""
+        """Send bytes on their way, as far as they fill parts; little is held, however many they are."""
         if not chunk:
             return
         self._written = True
@@ -67,11 +67,11 @@ class Files:
         self._finished = len(self._uploads)
 
     def state(self) -> dict[str, Any]:
-        """What the next invocation needs to go on."""
+        """Return what the next invocation needs to go on."""
         return {"files": [upload.state() for upload in self._uploads[: self._finished]]}
 
     def complete(self) -> None:
-        """Makes the objects, replacing what was there."""
+        """Make the objects, replacing what was there."""
         count = len(self._uploads)
         while self._uploads:
             self._uploads[-1].complete()
@@ -107,7 +107,7 @@ class Files:
 
 
 def keys_of(s3: Any, bucket: str, key: str) -> list[str]:
-    """The key of an export's object, and those of its other files where it is the first of several."""
+    """Return the key of an export's object, and those of its other files where it is the first of several."""
     return [key, *following(s3, bucket, key, 1)] if _is_file(s3, bucket, key, 1) else [key]
 
 

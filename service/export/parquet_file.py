@@ -68,7 +68,7 @@ class ParquetLines:
         return b""
 
     def results(self, items: Sequence[Item[Any, Any]]) -> bytes:
-        """A row group that these results make whole, or nothing yet."""
+        """Return a row group that these results make whole, or nothing yet."""
         made = [_cells(one) for one in self._inputs.columns(item.input_data for item in items)]
         outputs = [_cells(one) for one in self._outputs.columns(item.output_data for item in items)]
         for name, cells in zip(self._columns.outputs, outputs, strict=True):
@@ -87,7 +87,7 @@ class ParquetLines:
         return self._add(made)
 
     def absent(self, rows: Sequence[AbsentRow]) -> bytes:
-        """The same of rows that have no result."""
+        """Return the same of rows that have no result."""
         nothing: list[str | None] = [None] * len(rows)
         made: list[list[str | None]] = [[entry.row.get(name) for entry in rows] for name in self._columns.inputs]
         made += [nothing] * len(self._columns.outputs)
@@ -102,7 +102,7 @@ class ParquetLines:
         return self._add(made)
 
     def end(self) -> bytes:
-        """The last row group, and the footer that names them all."""
+        """Return the last row group, and the footer that names them all."""
         self._make_batch()
         if self._held:
             self._write_group()
@@ -137,7 +137,7 @@ class ParquetLines:
         self._writer.write_table(group, row_group_size=group.num_rows)
 
     def _array(self, name: str, kind: Any, cells: Sequence[str | None]) -> Any:
-        """A column; of one that is no text, null for what is none of its type."""
+        """Return a column; of one that is no text, null for what is none of its type."""
         try:
             texts = self._arrow.array(cells, self._arrow.string())
         except UnicodeEncodeError:
@@ -168,7 +168,7 @@ class _Sink:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    """The package and its module of Parquet."""
+    """Return the package and its module of Parquet."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - no other format pays for it
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -182,12 +182,12 @@ def _cells(column: Sequence[Attribute | None]) -> list[str | None]:
 
 
 def _sound(text: str) -> str:
-    """The text with `?` for half a character, which UTF-8 cannot hold."""
+    """Return the text with `?` for half a character, which UTF-8 cannot hold."""
     return text.encode(errors="replace").decode()
 
 
 def _whole(text: str) -> int | None:
-    """The whole number that a text is, if 64 bits hold it."""
+    """Return the whole number that a text is, if 64 bits hold it."""
     try:
         number = int(text)
     except ValueError:

@@ -60,7 +60,7 @@ class Export:
         self.tally = Tally(state.get("tally"))
 
     def _open(self, bucket: str, key: str, state: Mapping[str, Any]) -> objects.MultipartUpload | Files:
-        """What is written to; raises UploadGone."""
+        """Return what is written to; raises UploadGone."""
         if self._format == "parquet":
             from service.export.multi_file import Files  # noqa: PLC0415 - of no other format
             from service.export.parquet_file import CONTENT_TYPE  # noqa: PLC0415
@@ -73,7 +73,7 @@ class Export:
     def run(
         self, remaining_ms: Callable[[], int], check: Callable[[Tally], None] = lambda _: None
     ) -> dict[str, Any] | None:
-        """Writes until the CSV is whole or the time runs low; leaves nothing behind when it fails.
+        """Write until the CSV is whole or the time runs low; leave nothing behind when it fails.
 
         `check` is asked once everything is written, just before the object appears, and may refuse it.
         """
@@ -119,7 +119,7 @@ class Export:
             self._upload.write(end)
 
     def _lines(self, remaining_ms: Callable[[], int]) -> Lines | None:
-        """What makes the lines; None when the time runs low before the columns are known."""
+        """Return what makes the lines; None when the time runs low before the columns are known."""
         inputs, metadata = bool(self._csv.get("include_original", True)), bool(self._csv.get("add_metadata", True))
         if self._format == "jsonl":
             if self._record is not None:
@@ -135,7 +135,7 @@ class Export:
         return CsvLines(columns, self.tally.seen, neutralise=self._csv.get("neutralise_formulas", True))
 
     def _columns(self, remaining_ms: Callable[[], int], *, inputs: bool, metadata: bool) -> Columns | None:
-        """The columns: as recorded, else found in one pass over the results; None when the time runs low."""
+        """Return the columns: as recorded, else found in one pass over the results; None when the time runs low."""
         record = self._record
         known = {
             "input_data": None if record is None else record.source["columns"],
@@ -191,7 +191,7 @@ class _Found:
         }
 
     def add(self, page: Sequence[Item[Any, Any]]) -> None:
-        """Adds the names of a page of results; those of one item by the alphabet, for DynamoDB's maps have no order."""
+        """Add the names of a page of results; those of one item by the alphabet, for DynamoDB's maps have no order."""
         for name, values in (
             ("input_data", [item.input_data for item in page]),
             ("output_data", [item.output_data for item in page]),
@@ -202,7 +202,7 @@ class _Found:
         self.last = page[-1].row_id.S if page else self.last
 
     def state(self) -> dict[str, Any]:
-        """What the next invocation needs to know."""
+        """Return what the next invocation needs to know."""
         state = {"whole": self.whole, "last_row_id": self.last, **{name: list(self.names[name]) for name in self.names}}
         if len(json.dumps(state)) > _COLUMNS_BYTES:
             raise BatchProcessorError(

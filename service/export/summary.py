@@ -50,7 +50,7 @@ class Tally:
                 self.failure(item.status.S, *cause, item.row_id.S)
 
     def _slowest_of(self, items: Sequence[Item[Any, Any]]) -> None:
-        """Keeps the rows that took longest: of most pages none is looked at twice."""
+        """Keep the rows that took longest: of most pages none is looked at twice."""
         least = str(self.slowest[-1][0]) if len(self.slowest) == SLOWEST else ""
         slow = [
             (int(item.execution_time_ms.N), item.row_id.S)
@@ -71,13 +71,13 @@ class Tally:
             self.failure(entry.status, kind or entry.status, message, row_id(entry.number))
 
     def failure(self, status: str, error: str, message: str, identifier: str) -> None:
-        """Groups a row by its cause; its status is not counted."""
+        """Return groups a row by its cause; its status is not counted."""
         examples = self._causes.add(status, error, message).examples
         if not examples or (len(examples) < EXAMPLES and len(identifier) <= _LONG_ID):
             examples.append(identifier)
 
     def groups(self, most: int = GROUPS) -> list[dict[str, Any]]:
-        """Groups of errors, the commonest first."""
+        """Return groups of errors, the commonest first."""
         return [{**group.told(), "row_ids": group.examples} for group in self._causes.groups()[:most]]
 
     def fields(self) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class Tally:
         return self.seen.told(sum(self.counts.get(status, 0) for status in _SUCCEEDED))
 
     def state(self) -> dict[str, Any]:
-        """What a later tally goes on from."""
+        """Return what a later tally goes on from."""
         return {
             "counts": self.counts,
             "causes": self._causes.state(_STATE),

@@ -16,7 +16,10 @@ Run = Callable[[Any], Any]
 
 
 def runnable(node: Node) -> Run:
-    """The function of a checked syntax tree; it finds what JMESPath's interpreter would, and steps into texts."""
+    """Return the function of a checked syntax tree.
+
+    It finds what JMESPath's interpreter would, and steps into texts.
+    """
     return _BUILDERS[node["type"]](node)
 
 

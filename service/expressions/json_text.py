@@ -15,7 +15,9 @@ _TEXT_KEYS = frozenset({"text", "thought", "thoughtSignature", "thought_signatur
 
 
 def opened(value: Any) -> Any:
-    """The object or list that a text holds as JSON (bare, quoted, by lines, in a Markdown fence); else the value.
+    """Return the object or list that a text holds as JSON (bare, quoted, by lines, in a Markdown fence).
+
+    Else the value.
 
     A model's reasoning is no part of the text, and of several fences the last one counts.
     """
@@ -59,7 +61,7 @@ def _json(text: str) -> Any:
 
 
 def _json_lines(text: str) -> list[Any] | None:
-    """The values of a text that has one object or list in JSON on every line; None when it has not."""
+    """Return the values of a text that has one object or list in JSON on every line; None when it has not."""
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) < 2 or any(line.lstrip()[0] not in "{[" for line in lines):
         return None
@@ -73,7 +75,7 @@ def _json_lines(text: str) -> list[Any] | None:
 
 
 def stepped(value: Any) -> Any:
-    """`opened`, remembered: twenty paths into one text read its JSON once. What it gives must not be changed."""
+    """Return `opened`, remembered: twenty paths into one text read its JSON once. What it gives must not be changed."""
     return _remembered(value) if isinstance(value, str) else value
 
 

@@ -56,11 +56,11 @@ class Expression:
         return Expression(text, tree, {"pattern": text, "of": self.stored, "group": group})
 
     def find(self, value: Any) -> Any:
-        """The value found, or None when there is none or a function refused what it was given."""
+        """Return the value found, or None when there is none or a function refused what it was given."""
         return self.search(value)[0]
 
     def search(self, value: Any) -> tuple[Any, str | None]:
-        """The value found and, when a function refused what it was given, why; never raises on a JSON value."""
+        """Return the value found and, when a function refused what it was given, why; never raises on a JSON value."""
         try:
             return self._run(value), None
         except exceptions.JMESPathTypeError as fault:
@@ -73,7 +73,7 @@ class Expression:
 
 @lru_cache(maxsize=2048)
 def compile_expression(text: str) -> Expression:
-    """The expression compiled, its functions and regular expressions checked; raises ExpressionFault."""
+    """Return the expression compiled, its functions and regular expressions checked; raises ExpressionFault."""
     if not isinstance(text, str):
         raise ExpressionFault(str(text), 0, f"an expression is text, this is {type(text).__name__}")
     first = len(text) - len(text.lstrip(" \t\r\n"))
@@ -94,7 +94,7 @@ def compile_expression(text: str) -> Expression:
 
 @lru_cache(maxsize=512)
 def compile_pattern(regex: str, subject: Expression | None = None, group: int | str | None = None) -> Expression:
-    """A bare regular expression applied to what `subject` finds, or to `content`; raises ExpressionFault.
+    """Return a bare regular expression applied to what `subject` finds, or to `content`; raises ExpressionFault.
 
     `group` is a group's number or name; without it, the first group, or the whole match where there is none.
     """
@@ -119,7 +119,7 @@ def compile_regex(pattern: str) -> Regex:
 
 
 def _reason(text: str, fault: exceptions.ParseError) -> str:
-    """What is wrong, in words for someone who may know JSONPath better than JMESPath."""
+    """Return what is wrong, in words for someone who may know JSONPath better than JMESPath."""
     if isinstance(fault, exceptions.IncompleteExpressionError) or fault.lex_position >= len(text):
         return "the expression ends too early"
     at = text[fault.lex_position : fault.lex_position + 1]
@@ -139,7 +139,7 @@ def _reason(text: str, fault: exceptions.ParseError) -> str:
 
 
 def _pattern(regex: str, text: str, position: int, group: int | str | None = None) -> Pattern:
-    """What a regular expression finds; `position` is where it stands in the expression `text`."""
+    """Return what a regular expression finds; `position` is where it stands in the expression `text`."""
     try:
         return finder(regex, group)
     except PatternFault as fault:
@@ -236,7 +236,7 @@ _FIRST_ONLY = _STEPPING | {"subexpression", "pipe", "index_expression"}
 
 
 def _root_names(node: Node) -> set[str]:
-    """The fields that an expression looks up in the root itself."""
+    """Return the fields that an expression looks up in the root itself."""
     kind = node["type"]
     if kind == "field":
         return {node["value"]}

@@ -40,13 +40,13 @@ def has_reasoning(text: str) -> bool:
 
 
 def without_reasoning(text: str) -> str:
-    """The text without what stands in tags of reasoning, a tag that is never closed or never opened too."""
+    """Return the text without what stands in tags of reasoning, a tag that is never closed or never opened too."""
     return spoken(text).text if has_reasoning(text) else text
 
 
 @lru_cache(maxsize=32)
 def spoken(text: str) -> Spoken:
-    """The text read once, from its beginning to its end."""
+    """Return the text read once, from its beginning to its end."""
     pieces: list[str] = []
     values: list[tuple[Any, bool]] = []
     place = start = unended = 0
@@ -84,7 +84,10 @@ def _is_records(value: Any) -> bool:
 
 
 def _value(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins there and its end, None for one that is broken, the end -1 where it has none."""
+    """Return the JSON value that begins there and its end.
+
+    None for one that is broken, the end -1 where it has none.
+    """
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -117,19 +120,22 @@ def _extent(text: str, start: int) -> tuple[int, list[int]]:
 
 
 def tolerant(text: str) -> Any:
-    """The object or list that a whole text is but for commas that nothing follows; None of any other text."""
+    """Return the object or list that a whole text is but for commas that nothing follows; None of any other text."""
     value, end = _value(text, 0)
     return value if end == len(text) else None
 
 
 def last_fenced(text: str) -> Any:
-    """The last fenced object or list outside the reasoning, an echo of a JSON schema only where there is no other."""
+    """Return the last fenced object or list outside the reasoning.
+
+    An echo of a JSON schema only where there is no other.
+    """
     fenced = [value for value, is_fenced in spoken(text).values if is_fenced]
     return last_answer(fenced) if fenced else None
 
 
 def last_answer(values: list[Any]) -> Any:
-    """The last value that is no echo of a JSON schema; the last of all where every one is."""
+    """Return the last value that is no echo of a JSON schema; the last of all where every one is."""
     return next((value for value in reversed(values) if not is_schema(value)), values[-1])
 
 

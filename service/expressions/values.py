@@ -23,7 +23,10 @@ _KIND_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 
 
 def json_safe_copy(value: Any, depth: int = _MAX_DEPTH) -> Any:
-    """A fresh copy that can be written as JSON: what is not finite becomes its name, what is too deep is refused."""
+    """Return a fresh copy that can be written as JSON.
+
+    What is not finite becomes its name, what is too deep is refused.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -39,7 +42,7 @@ def json_safe_copy(value: Any, depth: int = _MAX_DEPTH) -> Any:
 
 
 def named(value: Any, name: str) -> Any:
-    """The value under a name, exact or else ignoring case, spaces, hyphens and underscores."""
+    """Return the value under a name, exact or else ignoring case, spaces, hyphens and underscores."""
     whole = stepped(value)
     if not isinstance(whole, dict):
         return None
@@ -57,7 +60,7 @@ def _plain(name: str) -> str:
 
 
 def to_number(value: Any) -> int | float | None:
-    """A number, or the number that a text writes; None for anything else, and for what is not finite."""
+    """Return a number, or the number that a text writes; None for anything else, and for what is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, int):
@@ -111,7 +114,7 @@ def _as_json(value: Any) -> str:
 
 
 def _moment(value: Any) -> date | datetime | None:
-    """A date, or a date and time, that a text writes in ISO 8601, with the time of day and offset that it says."""
+    """Return the date, or the date and time, that a text writes in ISO 8601, with the offset that it says."""
     if not isinstance(value, str) or not value.isascii():
         return None
     text = value.strip()
@@ -144,7 +147,7 @@ TYPES: dict[str, Step] = {
 
 
 def transformed(transform: str, value: Any) -> tuple[Any, str | None]:
-    """The value that a transform makes, or None and why."""
+    """Return the value that a transform makes, or None and why."""
     result = TRANSFORMS[transform](value)
     if result is None and transform == "to_number" and _is_endless(value):
         return None, f"{shown(value)} is not a finite number"
@@ -152,7 +155,7 @@ def transformed(transform: str, value: Any) -> tuple[Any, str | None]:
 
 
 def coerced(kind: str, value: Any) -> tuple[Any, str | None]:
-    """The value as one of the type, or None and why."""
+    """Return the value as one of the type, or None and why."""
     result = TYPES[kind](value)
     if result is None and kind in {"number", "integer"} and _is_endless(value):
         return None, f"{shown(value)} is not a finite number"
@@ -182,7 +185,7 @@ class Form(NamedTuple):
 
 
 def compile_form(kind: str | None, given: str) -> Form:
-    """The form that a `format` means for a type; raises ValueError with the reason."""
+    """Return the form that a `format` means for a type; raises ValueError with the reason."""
     given = _without_percent(kind, given)
     is_number = _NUMBER_FORMAT.fullmatch(given) is not None and given != ""
     if kind in {"number", "integer"} or (kind is None and is_number):
@@ -218,7 +221,7 @@ def _without_percent(kind: str | None, given: str) -> str:
 
 
 def formatted(form: Form, value: Any) -> tuple[str | None, str | None]:
-    """The value written by its form, or None and why."""
+    """Return the value written by its form, or None and why."""
     if form.kind == "date":
         moment = _moment(value)
         return (
@@ -244,12 +247,12 @@ def formatted(form: Form, value: Any) -> tuple[str | None, str | None]:
 
 
 def kind_of(value: Any) -> str:
-    """What kind of value it is, as a message says it."""
+    """Return what kind of value it is, as a message says it."""
     return _KIND_NAMES.get(type(value), "a number")
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut when long; an object or a list by its kind alone."""
+    """Return a value for a message, cut when long; an object or a list by its kind alone."""
     if isinstance(value, dict | list):
         return kind_of(value)
     text = value
@@ -259,7 +262,7 @@ def shown(value: Any) -> str:
 
 
 def listed(names: Iterable[str], marks: Mapping[str, str] | None = None) -> str:
-    """The first few names, each with its mark if it has one, and how many more there are."""
+    """Return the first few names, each with its mark if it has one, and how many more there are."""
     every, told, length = list(names), [], 0
     for name in every[:_LISTED]:
         told.append(shown(name) + (marks or {}).get(name, ""))
@@ -272,7 +275,7 @@ def listed(names: Iterable[str], marks: Mapping[str, str] | None = None) -> str:
 
 
 def described(what: str, value: Any) -> str:
-    """What there is, by names and kinds: `the output has 'message'`, `the output is text`."""
+    """Return what there is, by names and kinds: `the output has 'message'`, `the output is text`."""
     whole = stepped(value)
     if whole in ([], {}):
         return f"{what} is an empty {'list' if whole == [] else 'object'}"

@@ -20,7 +20,10 @@ MAX_FIELDS = 500
 
 
 def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str | None = None) -> OutputPlan:
-    """The plan of an output mapping in any accepted form; raises BatchRefused with every problem and its path."""
+    """Return the plan of an output mapping in any accepted form.
+
+    Raises BatchRefused with every problem and its path.
+    """
     compiler = _Compiler(target, kind)
     plan = compiler.plan(mapping, "output_mapping")
     columns = plan.columns or ()
@@ -33,7 +36,7 @@ def compile_output_mapping(mapping: Any, *, target: str | None = None, kind: str
 
 
 def with_conditions(mapping: Any, registered: Mapping[str, Any]) -> Any:
-    """The mapping with the conditions of its target's registration, where it says nothing of them itself."""
+    """Return the mapping with the conditions of its target's registration, where it says nothing of them itself."""
     rest = {key: value for key, value in registered.items() if value and not (mapping and key in mapping)}
     return {**rest, **(mapping or {})} if rest and isinstance(mapping, dict | None) else mapping
 
@@ -69,7 +72,10 @@ class _Compiler:
         return FORMS[forms[0]](self.reader, mapping, path)
 
     def _read_beside(self, mapping: dict[str, Any], path: str) -> None:
-        """The CSV's columns and the conditions; what a target's own mapping says outweighs what stands around it."""
+        """Read the CSV's columns and the conditions.
+
+        What a target's own mapping says outweighs what stands around it.
+        """
         for key in sorted(CSV_KEYS & mapping.keys()):
             chosen = self.reader.boolean(mapping[key], f"{path}.{key}")
             if chosen is not None:
@@ -79,7 +85,7 @@ class _Compiler:
                 self.conditions[key] = self.reader.conditions(mapping[key], f"{path}.{key}")
 
     def _formless(self, mapping: dict[str, Any], path: str) -> OutputPlan:
-        """Mappings keyed by target, a mapping with nothing but options, or a mistake."""
+        """Read mappings keyed by target, a mapping with nothing but options, or a mistake."""
         rest = {key: value for key, value in mapping.items() if key not in BESIDE_KEYS}
         if not rest:
             return OutputPlan(None)
@@ -94,7 +100,7 @@ class _Compiler:
         return OutputPlan(None)
 
     def _of_target(self, mappings: Any, path: str) -> OutputPlan:
-        """The plan of our target among the mappings of several."""
+        """Return the plan of our target among the mappings of several."""
         if not self.reader.is_object(mappings, path, "output_mappings"):
             return OutputPlan(None)
         name = next(iter(mappings)) if self.target is None and len(mappings) == 1 else self.target

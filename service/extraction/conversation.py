@@ -64,12 +64,12 @@ class Reading:
 
     @_Once
     def views(self) -> tuple[Any, ...]:
-        """The output opened, what its envelopes hold before it, and the JSON of the last message after it."""
+        """Return the output opened, what its envelopes hold before it, and the JSON of the last message after it."""
         return self.layers if self.spoken is None else (*self.layers, self.spoken)
 
     @_Once
     def layers(self) -> tuple[Any, ...]:
-        """The output opened, and what its envelopes hold before it."""
+        """Return the output opened, and what its envelopes hold before it."""
         view = opened(self.output)
         if (
             isinstance(self.output, str)
@@ -88,7 +88,7 @@ class Reading:
 
     @_Once
     def text(self) -> str | None:
-        """The last text of the model, or the whole output when it is a text; without the model's reasoning."""
+        """Return the last text of the model, or the whole output when it is a text; without the model's reasoning."""
         if self._silent:
             return None
         found = (text for text in map(_last_text, self.layers) if text is not None)
@@ -97,7 +97,10 @@ class Reading:
 
     @_Once
     def spoken(self) -> Any:
-        """The object or list that the last text of the model gives, prose around it or not; None when there is none."""
+        """Return the object or list that the last text of the model gives, prose around it or not.
+
+        None when there is none.
+        """
         text = self.text
         if text is None or ("{" not in text and "[" not in text):
             return None
@@ -139,7 +142,7 @@ class Reading:
 
 
 def _named(result: ToolResult, names: dict[str, str | None]) -> ToolResult:
-    """A result with its tool's name, or that of the call whose id it answers."""
+    """Return a result with its tool's name, or that of the call whose id it answers."""
     if result.name or result.id is None:
         return result
     return ToolResult(result.id, names.get(result.id), result.content, result.is_error)
@@ -151,7 +154,7 @@ def is_empty(value: Any) -> bool:
 
 
 def _inside(view: Any) -> Any:
-    """What an envelope holds, which may be null; _NO_ENVELOPE when the view is none."""
+    """Return what an envelope holds, which may be null; _NO_ENVELOPE when the view is none."""
     if not isinstance(view, dict):
         return _NO_ENVELOPE
     if not _ENVELOPES.keys().isdisjoint(view):
@@ -174,7 +177,7 @@ def _inside(view: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """A service's JSON text read as a whole, so that `"done"` is the text done; anything else as it is."""
+    """Return a service's JSON text read as a whole, so that `"done"` is the text done; anything else as it is."""
     if not isinstance(value, str):
         return value
     try:
@@ -184,7 +187,10 @@ def _whole(value: Any) -> Any:
 
 
 def messages_of(view: Any) -> list[Any]:
-    """The messages of a conversation or of a model's answer, in any of their forms; or the view as the only one."""
+    """Return the messages of a conversation or of a model's answer, in any of their forms.
+
+    Or the view as the only one.
+    """
     if isinstance(view, list):
         return view
     if not isinstance(view, dict):
@@ -197,7 +203,7 @@ def messages_of(view: Any) -> list[Any]:
 
 
 def model_message(item: Any) -> dict[str, Any] | None:
-    """The message of a model that an item of a list of messages is or holds, in any form; None of any other."""
+    """Return the message of a model that an item of a list of messages is or holds, in any form; None of any other."""
     if not isinstance(item, dict):
         return None
     inner = item.get("message")
@@ -209,7 +215,7 @@ def model_message(item: Any) -> dict[str, Any] | None:
 
 
 def _last_text(view: Any) -> str | None:
-    """The last text that the model wrote; None when it wrote none."""
+    """Return the last text that the model wrote; None when it wrote none."""
     for item in reversed(messages_of(view)):
         message = model_message(item)
         if message is not None:

@@ -109,7 +109,7 @@ class OutputPlan:
         return made
 
     def extract(self, output: Any) -> Extraction:
-        """The fields of one output; never raises on a JSON value."""
+        """Return the fields of one output; never raises on a JSON value."""
         try:
             reading = Reading(output, self.choose)
             if reading.views == (None,):
@@ -128,7 +128,10 @@ class OutputPlan:
         return _by_method(self, reading) if self.methods else _everything(reading.core)
 
     def _without_last(self, reading: Reading, fault: Fault) -> Extraction:
-        """What earlier messages gave, if that is every field: one that is missing may be in the part that was lost."""
+        """Return what earlier messages gave, if that is every field.
+
+        One that is missing may be in the part that was lost.
+        """
         if self.columns is not None:
             kept = self._extract(Reading(without_last(reading.core), self.choose, silent=True))
             if kept.ok and all(value is not None for value in kept.fields.values()):
@@ -137,7 +140,7 @@ class OutputPlan:
 
 
 def _by_method(plan: OutputPlan, reading: Reading) -> Extraction:
-    """The fields of the first method that finds at least one of them."""
+    """Return the fields of the first method that finds at least one of them."""
     failures = []
     for method in plan.methods:
         found = FINDERS[method.name](method, reading)
@@ -155,7 +158,10 @@ def _by_method(plan: OutputPlan, reading: Reading) -> Extraction:
 
 
 def _wanted(plan: OutputPlan) -> list[list[list[Field]]]:
-    """The fields that a text's JSON may have: of each method, or of all chains, each with the ways to find it."""
+    """Return the fields that a text's JSON may have.
+
+    Of each method, or of all chains, each with the ways to find it.
+    """
     if plan.chains:
         chains = [
             ([method.fields[0] for method in chain.methods], chain.field.required and chain.field.default is None)
@@ -172,7 +178,7 @@ def _wanted(plan: OutputPlan) -> list[list[list[Field]]]:
 
 
 def _named(plan: OutputPlan) -> frozenset[str]:
-    """The fields that a mapping takes of the output itself."""
+    """Return the fields that a mapping takes of the output itself."""
     methods = [*plan.methods, *(method for chain in plan.chains for method in chain.methods)]
     fields = [one for method in methods if method.name in _LOOK_AT_ALL for one in method.fields]
     names = [{one.name} if one.expression is None else one.expression.names for one in fields]
@@ -209,7 +215,7 @@ def _by_field(chains: Iterable[Chain], reading: Reading) -> Extraction:
 
 
 def _everything(core: Any) -> Extraction:
-    """An object's top-level keys as the fields; any other value as the one field `value`."""
+    """Return an object's top-level keys as the fields; any other value as the one field `value`."""
     if core is None:
         return Extraction({}, None, ("the output is null",))
     fields = {"value": core} if not isinstance(core, dict) else core
@@ -220,7 +226,7 @@ def _everything(core: Any) -> Extraction:
 
 
 def _values(method: Method, found: Found) -> tuple[dict[str, Any], list[str]]:
-    """The values of a method's fields, null where there is none, and the reasons worth telling."""
+    """Return the values of a method's fields, null where there is none, and the reasons worth telling."""
     if not method.fields:
         return _all_keys(method, found)
     values, reasons = {}, []

@@ -33,7 +33,7 @@ _TEXT_FIELD_KEYS = frozenset(
 
 
 def _plan(methods: Sequence[Method]) -> OutputPlan:
-    """A plan of methods; one that names no fields takes the fields that the others name."""
+    """Return a plan of methods; one that names no fields takes the fields that the others name."""
     columns = tuple(dict.fromkeys(one.name for method in methods for one in method.fields))
     if not columns:
         return OutputPlan(None, tuple(methods))
@@ -160,7 +160,7 @@ def _step(reader: Reader, one: Field, step: Any, path: str) -> Method | None:
 
 
 def _structured_output_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
-    """A list of names: in the structured output, or else in the output itself."""
+    """Read a list of names: in the structured output, or else in the output itself."""
     reader.known(mapping, {"type", "structured_output_fields", *BESIDE_KEYS}, path)
     names = reader.names(mapping["structured_output_fields"], f"{path}.structured_output_fields")
     fields = tuple(Field(name) for name in names)
@@ -168,7 +168,7 @@ def _structured_output_fields(reader: Reader, mapping: dict[str, Any], path: str
 
 
 def _columns(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
-    """A list of columns: a path each, with a default and a type."""
+    """Read a list of columns: a path each, with a default and a type."""
     reader.known(mapping, {"type", "columns", *BESIDE_KEYS}, path)
     entries = reader.items(mapping["columns"], f"{path}.columns", "columns")
     compiled = (_column(reader, entry, f"{path}.columns[{i}]") for i, entry in enumerate(entries))
@@ -188,7 +188,7 @@ def _column(reader: Reader, given: Any, path: str) -> Field | None:
 
 
 def _csv_column_mapping(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
-    """An object of columns, each with the path of its value; a column whose path is null is found by its name."""
+    """Read an object of columns, each with the path of its value; a column whose path is null is found by its name."""
     reader.known(mapping, {"type", "csv_column_mapping", *BESIDE_KEYS}, path)
     path = f"{path}.csv_column_mapping"
     given = mapping["csv_column_mapping"]
@@ -205,7 +205,10 @@ def _csv_column_mapping(reader: Reader, mapping: dict[str, Any], path: str) -> O
 
 
 def _extract_fields(reader: Reader, mapping: dict[str, Any], path: str) -> OutputPlan:
-    """A list of fields with a regular expression each, applied to the model's last text or to the text at a path."""
+    """Read a list of fields with a regular expression each.
+
+    Applied to the model's last text or to the text at a path.
+    """
     reader.known(mapping, {"type", "extract_fields", *BESIDE_KEYS}, path)
     entries = reader.items(mapping["extract_fields"], f"{path}.extract_fields", "fields")
     compiled = (_text_field(reader, entry, f"{path}.extract_fields[{i}]") for i, entry in enumerate(entries))

@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
 
 def _tool_result(method: Method, reading: Reading) -> Found:
-    """The last result of the tool that is neither an error nor empty, as `content`."""
+    """Return the last result of the tool that is neither an error nor empty, as `content`."""
     results = [one for one in reading.results if _is_tool(one.name, method.tool_name)]
     usable = [one for one in results if not one.is_error and not is_empty(one.content)]
     if usable:
@@ -93,7 +93,7 @@ def _tool_result(method: Method, reading: Reading) -> Found:
 
 
 def _structured_output(method: Method, reading: Reading) -> Found:
-    """The structured object: a tool call's arguments, a `structured_output`, a tool result that is an object."""
+    """Return the structured object: a tool call's arguments, a `structured_output`, a tool result that is an object."""
     objects = _structured(method, reading)
     chosen = next(objects, None)
     if chosen is None:
@@ -120,14 +120,14 @@ def _structured(method: Method, reading: Reading) -> Iterator[dict[str, Any]]:
 
 
 def _whole_output(_method: Method, reading: Reading) -> Found:
-    """The output itself, and what its envelopes and its last message hold."""
+    """Return the output itself, and what its envelopes and its last message hold."""
     if reading.spoken is not None:
         return Found(reading.views, reading.views, "the last message", reading.spoken)
     return Found(reading.views, reading.views, "the output", reading.core)
 
 
 def _results_array(_method: Method, reading: Reading) -> Found:
-    """The output, or a tool's result, with its `results`; a bare list counts as `results`."""
+    """Return the output, or a tool's result, with its `results`; a bare list counts as `results`."""
     answers = [stepped(one.content) for one in reversed(reading.results) if not one.is_error]
     roots = [{"results": view} if isinstance(view, list) else view for view in (*reading.views, *answers)]
     # One list, never the title of one and the address of another.
@@ -141,7 +141,7 @@ def _results_array(_method: Method, reading: Reading) -> Found:
 
 
 def _last_text(_method: Method, reading: Reading) -> Found:
-    """The output as for a path, and what the model wrote last under a name that no output has."""
+    """Return the output as for a path, and what the model wrote last under a name that no output has."""
     if reading.text is None:
         return _whole_output(_method, reading)
     named_text = {LAST_TEXT: reading.text}
@@ -165,7 +165,7 @@ def _is_tool(name: str | None, wanted: str | None) -> bool:
 
 
 def _nothing(what: str, method: Method, reading: Reading, seen: Iterable[str | None]) -> str:
-    """That the output has none of it, and the tools or else the names that it has."""
+    """Return that the output has none of it, and the tools or else the names that it has."""
     tools = dict.fromkeys(name for name in seen if name)
     there = f"tools in it: {listed(tools)}" if tools else described("it", reading.core)
     of = f" of tool {shown(method.tool_name)}" if method.tool_name else ""

@@ -37,7 +37,7 @@ class Reader:
     def expression(
         self, text: Any, path: str, compiler: Callable[[str], Expression] = compile_expression
     ) -> Expression | None:
-        """The expression compiled."""
+        """Return the expression compiled."""
         if not isinstance(text, str):
             self.refuse(path, f"is text, not {kind_of(text)}")
             return None
@@ -66,7 +66,7 @@ class Reader:
             self.refuse(path, f"says {given!r}, but the target is {'an' if self.kind == 'agent' else 'a'} {self.kind}")
 
     def method_name(self, entry: dict[str, Any], path: str) -> str | None:
-        """The method's name, given as `method` or as `type`."""
+        """Return the method's name, given as `method` or as `type`."""
         key = "method" if "method" in entry else "type"
         given = entry.get(key)
         if given is None:
@@ -81,7 +81,7 @@ class Reader:
         return name
 
     def tool(self, entry: dict[str, Any], path: str) -> str | None:
-        """The tool's name, given as `tool_name` or as `tool`."""
+        """Return the tool's name, given as `tool_name` or as `tool`."""
         key = "tool_name" if "tool_name" in entry else "tool"
         name = entry.get(key)
         if name is not None and (not isinstance(name, str) or not name.strip()):
@@ -90,7 +90,7 @@ class Reader:
         return name
 
     def with_options(self, one: Field, spec: dict[str, Any], path: str) -> Field:
-        """A field with its type, format, default and whether it is required."""
+        """Return a field with its type, format, default and whether it is required."""
         required = self.boolean(spec.get("required"), f"{path}.required")
         kind = self.choice(spec.get("type"), TYPES, f"{path}.type", "type")
         form = self.form(spec.get("format"), kind, f"{path}.format")
@@ -112,7 +112,7 @@ class Reader:
             return None
 
     def boolean(self, given: Any, path: str) -> bool | None:
-        """True, false, or None when it is null."""
+        """Return true, false, or None when it is null."""
         if given is None or isinstance(given, bool):
             return given
         self.refuse(path, f"is true or false, not {kind_of(given)}")
@@ -141,7 +141,7 @@ class Reader:
         return isinstance(given, dict)
 
     def items(self, given: Any, path: str, what: str) -> list[Any]:
-        """The items of a list that has at least one."""
+        """Return the items of a list that has at least one."""
         if not isinstance(given, list) or not given:
             self.refuse(path, f"is a list of {what} with at least one")
             return []
@@ -155,7 +155,7 @@ class Reader:
         return False
 
     def names(self, given: Any, path: str, taken: Iterable[str] = ()) -> list[str]:
-        """A list of fields' names, each once and none of those taken already."""
+        """Return a list of fields' names, each once and none of those taken already."""
         listed = enumerate(self.items(given, path, "field names"))
         names = [name for i, name in listed if self.is_name(name, f"{path}[{i}]")]
         self.unique([*taken, *names], path)

@@ -79,7 +79,7 @@ def refused(watch: Watch, reading: Reading) -> Fault | None:
 
 
 def _true(conditions: Sequence[Expression], reading: Reading) -> Expression | None:
-    """The first condition that holds, looking where a path of `jmespath` looks."""
+    """Return the first condition that holds, looking where a path of `jmespath` looks."""
     for condition in conditions:
         views = reading.views
         roots = [view for view in views if isinstance(view, dict) and not condition.names.isdisjoint(view)] or views[:1]
@@ -139,7 +139,7 @@ def _faults(watch: Watch, view: dict[str, Any]) -> Iterator[tuple[Fault, int | N
 
 
 def _status(watch: Watch, view: dict[str, Any]) -> int | None:
-    """The status of 400 and above with which an HTTP answer came."""
+    """Return the status of 400 and above with which an HTTP answer came."""
     for key in _CODES:
         if key in view and key not in watch.named:
             beside = _PAYLOADS if key == "StatusCode" else _HTTP
@@ -153,7 +153,7 @@ def _status(watch: Watch, view: dict[str, Any]) -> int | None:
 
 
 def _number(value: Any) -> int | None:
-    """An HTTP status of 400 and above, as a number or its digits."""
+    """Return an HTTP status of 400 and above, as a number or its digits."""
     if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
         value = int(value)
     return value if isinstance(value, int) and 400 <= value < 600 else None
@@ -167,7 +167,7 @@ def _is_error(error: Any) -> bool:
 
 
 def _type_of(value: Any, otherwise: str) -> str:
-    """The name that an error gives itself, or another."""
+    """Return the name that an error gives itself, or another."""
     if isinstance(value, dict):
         for key in _TYPES:
             said = value.get(key)
@@ -177,7 +177,7 @@ def _type_of(value: Any, otherwise: str) -> str:
 
 
 def _told(value: Any) -> str:
-    """What an error says of itself, cut when long; empty when it says nothing."""
+    """Return what an error says of itself, cut when long; empty when it says nothing."""
     text = _text_of(value)
     return f": {_cut(text)}" if text else ""
 

@@ -51,7 +51,7 @@ def _stated(value: Any, depth: int) -> Iterator[float | None]:
 
 
 def _in_words(text: Any) -> float | None:
-    """The wait that a message states: "try again in 20 s"."""
+    """Return the wait that a message states: "try again in 20 s"."""
     found = _WORDS.search(text) if isinstance(text, str) else None
     if found is None:
         return None

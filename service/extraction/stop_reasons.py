@@ -62,7 +62,7 @@ def stopped(core: Any) -> Fault | None:
 
 
 def _said(holder: dict[str, Any]) -> Fault | None:
-    """What an answer or a message says of its end, itself or in what it holds for it."""
+    """Return what an answer or a message says of its end, itself or in what it holds for it."""
     for key in _SAYING & holder.keys():
         word = holder[key]
         if isinstance(word, dict):
@@ -95,7 +95,7 @@ def _refusal(said: str) -> Fault:
 
 
 def without_last(core: Any) -> Any:
-    """The output without the answer that is not whole: what earlier messages and results say stays."""
+    """Return the output without the answer that is not whole: what earlier messages and results say stays."""
     if isinstance(core, list):
         return _blanked(core)
     for key in _LISTS:
@@ -106,7 +106,7 @@ def without_last(core: Any) -> Any:
 
 
 def _blanked(items: list[Any]) -> list[Any]:
-    """The messages with an empty one in the place of the model's last, so that no other becomes the last."""
+    """Return the messages with an empty one in the place of the model's last, so that no other becomes the last."""
     last = items[-1] if items else None
     if not isinstance(last, dict) or (model_message(last) is None and "role" in plain_block(last)):
         return items

@@ -53,7 +53,7 @@ class ToolResult(NamedTuple):
 
 
 def plain_block(block: dict[str, Any]) -> dict[str, Any]:
-    """A message as it would be without LangChain's wrapper around its fields."""
+    """Return a message as it would be without LangChain's wrapper around its fields."""
     kind, fields = block.get("type"), block.get("data")
     if "lc" in block and isinstance(block.get("kwargs"), dict):
         path, fields = block.get("id"), block["kwargs"]
@@ -85,7 +85,7 @@ def collect(value: Any, holder: str, found: list[ToolCall | ToolResult], seen: d
 
 
 def _recognised(block: dict[str, Any], holder: str) -> tuple[ToolCall | ToolResult, ...]:
-    """The tool call or tool result that a block is, in the forms of Anthropic, OpenAI, Bedrock and LangChain."""
+    """Return the tool call or tool result that a block is, in the forms of Anthropic, OpenAI, Bedrock and LangChain."""
     kind = block.get("type")
     if holder in _CALL_HOLDERS or (isinstance(kind, str) and kind in _CALL_TYPES):
         function = block.get("function")
@@ -111,7 +111,7 @@ def _recognised(block: dict[str, Any], holder: str) -> tuple[ToolCall | ToolResu
 
 
 def _untyped(block: dict[str, Any]) -> tuple[ToolCall | ToolResult, ...]:
-    """The same of the parts of Gemini and of pydantic-ai, which say by other words what they are."""
+    """Return the same of the parts of Gemini and of pydantic-ai, which say by other words what they are."""
     call, answer, kind = block.get("functionCall"), block.get("functionResponse"), block.get("part_kind")
     if isinstance(call, dict):
         return (_call(call, call),)
@@ -149,7 +149,7 @@ def _result(block: dict[str, Any]) -> ToolResult:
 
 
 def text_under(block: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """The first of these keys that is a text with something in it."""
+    """Return the first of these keys that is a text with something in it."""
     for key in keys:
         value = block.get(key)
         if value and isinstance(value, str):
@@ -170,7 +170,10 @@ def is_error(block: dict[str, Any]) -> bool:
 
 
 def content_of(content: Any) -> Any:
-    """A content without its blocks: the text of text blocks, the object of a `json` block, else the content itself."""
+    """Return a content without its blocks.
+
+    The text of text blocks, the object of a `json` block, else the content itself.
+    """
     if not isinstance(content, list):
         return content
     objects = [block["json"] for block in content if isinstance(block, dict) and set(block) == {"json"}]

@@ -32,14 +32,17 @@ class RowNotMapped(BatchProcessorError):
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """A value as a message shows it, cut to so many characters."""
+    """Return a value as a message shows it, cut to so many characters."""
     plain = value is None or isinstance(value, bool)
     text = json.dumps(value) if plain else repr(value[: most + 1] if isinstance(value, str) else value)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def exact(text: str) -> int | float:
-    """The number that a text in JSON's form writes; ValueError where a double, as most readers have it, is another."""
+    """Return the number that a text in JSON's form writes.
+
+    ValueError where a double, as most readers have it, is another.
+    """
     number = float(text) if len(text) <= _LONGEST_NUMBER else math.inf
     try:
         same = math.isfinite(number) and Decimal(text) == Decimal(repr(number))
@@ -54,7 +57,7 @@ def exact(text: str) -> int | float:
 
 
 def sound(value: Any, depth: int = _MAX_DEPTH) -> Any:
-    """The value itself; ValueError where it could not travel as JSON: not finite, half a character, too deep."""
+    """Return the value itself; ValueError where it could not travel as JSON: not finite, half a character, too deep."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -73,7 +76,7 @@ def sound(value: Any, depth: int = _MAX_DEPTH) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value that a text holds; ValueError says what is wrong with it."""
+    """Return the JSON value that a text holds; ValueError says what is wrong with it."""
     try:
         return sound(json.loads(text, parse_float=exact, parse_int=exact, parse_constant=_no_constant))
     except json.JSONDecodeError as fault:
@@ -131,7 +134,10 @@ TYPES: dict[str, Callable[[Any], Any]] = {
 
 
 def convert(kind: str, value: Any) -> Any:
-    """The value as that type: null for a blank cell, unless text is asked for; ValueError says why it cannot be."""
+    """Return the value as that type: null for a blank cell, unless text is asked for.
+
+    ValueError says why it cannot be.
+    """
     if value is None or (kind != "string" and isinstance(value, str) and not value.strip()):
         return None
     return TYPES[kind](value)

@@ -16,7 +16,10 @@ ENVELOPES = ("default", "none")
 def target_input(
     kind: Literal["tool", "agent"], name: str, call_id: str, fields: dict[str, Any], envelope: str = "default"
 ) -> dict[str, Any]:
-    """What the target is given; with the envelope `none`, the fields alone. RowNotMapped when a prompt has no text."""
+    """Return what the target is given.
+
+    With the envelope `none`, the fields alone. RowNotMapped when a prompt has no text.
+    """
     if envelope == "none":
         return fields
     if kind == "tool":
@@ -28,7 +31,7 @@ def target_input(
 
 
 def _prompt(fields: Mapping[str, Any]) -> str:
-    """The field `prompt`, or a line `Column name: value` for each field where that is empty or no text."""
+    """Return the field `prompt`, or a line `Column name: value` for each field where that is empty or no text."""
     prompt = fields.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
         return prompt
@@ -41,7 +44,7 @@ def _prompt(fields: Mapping[str, Any]) -> str:
 
 
 def _readable(name: str) -> str:
-    """A column's name as a person would write it: `postal_code` as `Postal code`; others stay as they are."""
+    """Return a column's name as a person would write it: `postal_code` as `Postal code`; others stay as they are."""
     words = name.replace("_", " ").strip()
     if not words or not name.islower():
         return words or name

@@ -41,7 +41,7 @@ class InputSchema:
         return True
 
     def check(self, fields: dict[str, Any]) -> None:
-        """Raises RowNotMapped, and nothing else, when the fields do not fit."""
+        """Raise RowNotMapped, and nothing else, when the fields do not fit."""
         try:
             found = [_told(error) for error in islice(self._validator.iter_errors(fields), _LOOKED_AT)]
         # What a schema that loops or a number beyond all bounds does to the library that checks it.
@@ -100,7 +100,7 @@ def _refused(message: str, place: str = "") -> BatchRefused:
 
 
 def check_required(schema: Any, names: Iterable[str]) -> None:
-    """Raises BatchRefused when the schema requires a field, without condition, that no row can have."""
+    """Raise BatchRefused when the schema requires a field, without condition, that no row can have."""
     # Where a reference stands, older drafts ignore what stands beside it.
     required = schema.get("required") if isinstance(schema, dict) and "$ref" not in schema else None
     given = list(names)
@@ -161,7 +161,7 @@ class _Look:
             yield Problem(PATH, message)
 
     def _below(self, node: Any, resolver: Any, path: str, *, named: bool = False) -> Iterator[Problem]:
-        """What is wrong below a node; `named`: its keys are names that the author gave, its values schemas."""
+        """Yield what is wrong below a node; `named`: its keys are names that the author gave, its values schemas."""
         if id(node) in self._seen or not isinstance(node, dict | list):
             return
         self._seen.add(id(node))
@@ -224,7 +224,7 @@ def _reason(error: Any) -> str:
 
 
 def _of_branches(error: Any) -> str:
-    """The first fault of each schema, of which one should have fitted."""
+    """Return the first fault of each schema, of which one should have fitted."""
     first: dict[Any, str] = {}
     for inner in error.context:
         branch = next(iter(inner.relative_schema_path), None)  # the schema `false` has no path

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def keywords(standard: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords to put in the place of a dialect's own ones, which `standard` holds."""
+    """Return the keywords to put in the place of a dialect's own ones, which `standard` holds."""
 
     def additional_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if schema.get("patternProperties") and validator.is_type(instance, "object"):
@@ -28,7 +28,7 @@ def keywords(standard: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def extra_names(schema: Mapping[str, Any], value: dict[str, Any]) -> list[str]:
-    """The names that neither `properties` nor `patternProperties` of a schema speak of."""
+    """Return the names that neither `properties` nor `patternProperties` of a schema speak of."""
     names, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     return [name for name in value if name not in names and not any(_matches(regex, name) for regex in patterns)]
 
@@ -64,7 +64,7 @@ def _matches(pattern: str, text: Any) -> bool:
 
 
 def _canonical(value: Any) -> str:
-    """A text that is the same for values that JSON Schema takes for equal: 1 and 1.0, but not 1 and true."""
+    """Return a text that is the same for values that JSON Schema takes for equal: 1 and 1.0, but not 1 and true."""
     return json.dumps(json.loads(json.dumps(value), parse_float=_number), sort_keys=True)
 
 

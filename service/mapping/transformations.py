@@ -166,7 +166,10 @@ def _regex(compiler: Compiler, config: Mapping[str, Any], path: str) -> Resolved
 
 
 def _group(compiler: Compiler, regex: Regex, wanted: Any, path: str) -> int | None:
-    """The number of a group that is given by number or name; the first one where none is, else the whole match."""
+    """Return the number of a group that is given by number or name.
+
+    The first one where none is, else the whole match.
+    """
     if wanted is None:
         return min(1, regex.groups)
     if isinstance(wanted, int) and not isinstance(wanted, bool) and 0 <= wanted <= regex.groups:
@@ -180,7 +183,7 @@ def _group(compiler: Compiler, regex: Regex, wanted: Any, path: str) -> int | No
 
 
 def _one_column(compiler: Compiler, config: Mapping[str, Any], path: str) -> str | None:
-    """The column that `column` names, or `source`, as it is called elsewhere."""
+    """Return the column that `column` names, or `source`, as it is called elsewhere."""
     key = "source" if config.get("column") is None and config.get("source") is not None else "column"
     if key == "column" and config.get("source") is not None:
         compiler.problem(f"{path}.source", "means the same as column: give one of them")
@@ -188,7 +191,7 @@ def _one_column(compiler: Compiler, config: Mapping[str, Any], path: str) -> str
 
 
 def _checked(compiler: Compiler, compiled: Callable[[str], Any], text: str, path: str) -> Any:
-    """What is compiled of the text; None, and a problem noted, when it does not compile."""
+    """Return what is compiled of the text; None, and a problem noted, when it does not compile."""
     from service.expressions.language import ExpressionFault  # noqa: PLC0415
 
     try:

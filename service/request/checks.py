@@ -243,7 +243,7 @@ def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:
 
 
 def _believed(records: Iterator[Record], fmt: SourceFormat) -> Iterator[Record]:
-    """The records of a source whose encoding is a guess; refuses it at the end if the rows speak against it."""
+    """Yield the records of a source whose encoding is a guess; refuses it at the end if the rows speak against it."""
     evidence = detection.Western()
     for record in records:
         for cell in record.cells:

@@ -32,7 +32,7 @@ def concurrency(most: int) -> tuple[int, int]:
 
 
 def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
-    """What a plan says of how its rows are run."""
+    """Return what a plan says of how its rows are run."""
     return {
         "inner": layout.inner,
         "timeout_seconds": config.timeout_seconds,

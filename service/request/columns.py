@@ -38,7 +38,10 @@ def has_guarded_cells(header: str) -> bool:
 
 
 def csv_option_problems(options: Any) -> list[Problem]:
-    """What is wrong with the options of a CSV that is made again; None is none, and null the batch's own."""
+    """Return what is wrong with the options of a CSV that is made again.
+
+    None: no options; null keeps the batch's own.
+    """
     if not isinstance(options, dict | None):
         return [Problem("csv", "must be an object")]
     problems = []
@@ -52,7 +55,10 @@ def csv_option_problems(options: Any) -> list[Problem]:
 
 
 def format_of(name: str) -> str | None:
-    """The format that a file's or key's name says, or None of another name. Raises BatchRefused of `.parquet.gz`."""
+    """Return the format that a file's or key's name says, or None of another name.
+
+    Raises BatchRefused of `.parquet.gz`.
+    """
     plain = name.lower().removesuffix(".gz")
     form = next((form for form, suffix in SUFFIXES.items() if plain.endswith(suffix)), None)
     if form == "parquet" and plain != name.lower():
@@ -67,7 +73,7 @@ def suffix_of(name: str) -> str:
 
 
 def renamed(key: str, form: str) -> str:
-    """A key for another format: its suffix changes where it says a format that is not that one."""
+    """Return a key for another format: its suffix changes where it says a format that is not that one."""
     if format_of(key) in (None, form):
         return key
     suffix = suffix_of(key)
@@ -75,7 +81,10 @@ def renamed(key: str, form: str) -> str:
 
 
 def file_name(first: str, number: int) -> str:
-    """The name or key of an export's file of that number: the first one's own, then `X-0002.parquet` and so on."""
+    """Return the name or key of an export's file of that number.
+
+    The first one's own, then `X-0002.parquet` and so on.
+    """
     if number == 1:
         return first
     suffix = SUFFIXES["parquet"]
@@ -84,7 +93,7 @@ def file_name(first: str, number: int) -> str:
 
 
 def keys_written(key: str, form: str) -> tuple[str, ...]:
-    """The key of an export, and of Parquet one of those that a second file would have: all must be allowed."""
+    """Return the key of an export, and of Parquet one of those that a second file would have: all must be allowed."""
     return (key, file_name(key, 2)) if form == "parquet" else (key,)
 
 
@@ -116,7 +125,7 @@ class Columns:
         return METADATA if self.metadata else ()
 
     def header(self) -> list[str]:
-        """The header; `plain` leaves the prefixes away where no two names collide."""
+        """Return the header; `plain` leaves the prefixes away where no two names collide."""
         if self.style == "prefixed":
             named = [*(f"input_{name}" for name in self.inputs), *(f"output_{name}" for name in self.outputs)]
             return [*named, *self.last]

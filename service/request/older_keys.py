@@ -32,7 +32,7 @@ class Renamed:
         return Problem(self._said.get(problem.path, problem.path), problem.message)
 
     def _inside(self, name: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
-        """The keys of an older object, those that are not known refused."""
+        """Return the keys of an older object, those that are not known refused."""
         if value is None:
             return {}
         if not isinstance(value, dict):

@@ -43,7 +43,7 @@ def read_input(given: Any, *, whole: bool = True) -> tuple[BatchInput, list[Prob
 
 
 def _sound_part(known: dict[str, Any]) -> tuple[BatchInput, list[Any]]:
-    """The input without what is wrong in it, so that the rest can be checked in the same go; and the faults."""
+    """Return the input without what is wrong in it, so that the rest can be checked in the same go; and the faults."""
     try:
         return BatchInput.model_validate(known), []
     except ValidationError as error:

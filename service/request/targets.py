@@ -41,7 +41,7 @@ class ResolvedTarget:
 
 
 def resolve(app: App, target: Target) -> ResolvedTarget:
-    """The target as it is; raises BatchRefused when it is unknown, of another type or not to be called."""
+    """Return the target as it is; raises BatchRefused when it is unknown, of another type or not to be called."""
     registered = app.registry.find(target.name)
     if registered is None and target.arn is None:
         hint = nearest(target.name, app.registry.names())
@@ -72,7 +72,7 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
 
 
 def _mismatches(target: Target, registered: RegisteredTarget | None, kind: str, arn: str) -> list[Problem]:
-    """What the input and the registry say of the target's type, where it is another."""
+    """Return what the input and the registry say of the target's type, where it is another."""
     said = {"target.type": target.type, "target": KIND_OF_TYPE.get(registered.tool_type) if registered else None}
     return [
         Problem(

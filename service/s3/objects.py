@@ -27,7 +27,7 @@ _OWN = "upload"  # metadata of an object: the token of the upload that made it
 
 
 def find_source(s3: Any, bucket: str, key: str) -> SourceObject:
-    """The object as it is now; raises BatchRefused when it is not there, not allowed or empty."""
+    """Return the object as it is now; raises BatchRefused when it is not there, not allowed or empty."""
     try:
         head = s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -90,7 +90,7 @@ class MultipartUpload:
         return len(self._sent)
 
     def _first(self, count: int) -> list[dict[str, Any]]:
-        """The first parts of those that S3 has already; ListParts gives their ETags back."""
+        """Return the first parts of those that S3 has already; ListParts gives their ETags back."""
         pages = self._s3.get_paginator("list_parts").paginate(**self._where, UploadId=self.upload_id)
         try:
             there = {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", [])}
@@ -101,31 +101,31 @@ class MultipartUpload:
         return [{"ETag": there[number], "PartNumber": number} for number in range(1, count + 1)]
 
     def write(self, chunk: bytes) -> None:
-        """Adds bytes to what is yet to be sent."""
+        """Add bytes to what is yet to be sent."""
         if self._gzip:
             self._member = self._member or zlib.compressobj(wbits=_GZIP)
             chunk = self._member.compress(chunk)
         self._buffer += chunk
 
     def flush(self) -> bool:
-        """Sends what is there as one part if it is large enough for one; whether it did. Raises what a part raised."""
+        """Send what is there as one part if it is large enough for one; whether it did. Raises what a part raised."""
         if len(self._buffer) < PART:
             return False
         self._send()
         return True
 
     def state(self) -> dict[str, Any]:
-        """What the next invocation needs to go on with it."""
+        """Return what the next invocation needs to go on with it."""
         return {"upload_id": self.upload_id, "parts": self.parts, "token": self._token}
 
     def seal(self) -> None:
-        """Sends all that is left, however little: then nothing more may be written, and `complete` has little to do."""
+        """Send all that is left, however little: then nothing more may be written, and `complete` has little to do."""
         if self._buffer or self._member is not None:
             self._send()
         self.settle()
 
     def settle(self) -> None:
-        """Waits for the parts on their way; raises what one of them raised."""
+        """Wait for the parts on their way; raise what one of them raised."""
         self._sent = [part if isinstance(part, dict) else part.result() for part in self._sent]
         self._end()
 
@@ -149,7 +149,7 @@ class MultipartUpload:
         return {"ETag": sent["ETag"], "PartNumber": number}
 
     def _rest(self) -> bytes:
-        """What was not sent, as a whole member where it is compressed."""
+        """Return what was not sent, as a whole member where it is compressed."""
         if self._member is not None:
             self._buffer += self._member.flush()
             self._member = None
@@ -158,7 +158,7 @@ class MultipartUpload:
         return body
 
     def complete(self) -> None:
-        """Makes the object, replacing what was there."""
+        """Make the object, replacing what was there."""
         if self.upload_id is None:
             with self._keyed():
                 self._s3.put_object(**self._where, Body=self._rest(), **self._about)
@@ -185,7 +185,7 @@ class MultipartUpload:
 
     @contextmanager
     def _keyed(self) -> Iterator[None]:
-        """Raises BatchRefused where S3 refuses the bucket's KMS key: a repetition would change nothing."""
+        """Raise BatchRefused where S3 refuses the bucket's KMS key: a repetition would change nothing."""
         try:
             yield
         except ClientError as error:

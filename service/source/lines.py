@@ -54,7 +54,7 @@ class SourceFormat:
 
     @classmethod
     def of(cls, src: Mapping[str, Any]) -> SourceFormat:
-        """The format that a plan or a record names."""
+        """Return the format that a plan or a record names."""
         return cls(src["encoding"], src["delimiter"], int(src["bom_bytes"]), bool(src.get("guarded")))
 
 

@@ -20,12 +20,12 @@ def prefix(batch_id: str) -> str:
 
 
 def write_chunks(s3: Any, bucket: str, batch_id: str, chunks: list[Chunk]) -> str:
-    """Writes all chunks of the source, by which its rows are found later; returns the key."""
+    """Write all chunks of the source, by which its rows are found later; return the key."""
     return _write(s3, bucket, f"{prefix(batch_id)}/chunks.jsonl", chunks)
 
 
 def write_manifest(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[Chunk]) -> str:
-    """Writes the chunks of a run in an order that spreads the rows in flight over all rows; returns the key."""
+    """Write the chunks of a run in an order that spreads the rows in flight over all rows; return the key."""
     dealt = (chunks[position] for position in csv_rows.bit_reversed_order(len(chunks)))
     return _write(s3, bucket, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
 
@@ -33,7 +33,7 @@ def write_manifest(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[C
 def told(  # noqa: PLR0913 - what the state machine needs
     batch_id: str, run: int, plan: str, manifest_key: str, *, outer: int, row_count: int, rows_to_run: int
 ) -> dict[str, Any]:
-    """What PrepareBatch returns of a run."""
+    """Return what PrepareBatch returns of a run."""
     return {
         "batch_id": batch_id,
         "run": run,

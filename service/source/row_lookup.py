@@ -35,7 +35,7 @@ class SourceRows:
         self._next = self._until = 0  # rows that the window has yet to give
 
     def record(self, number: int) -> csv_rows.Record:
-        """The row with its bytes; raises SourceChanged, SourceFault, and what S3 raises."""
+        """Return the row with its bytes; raises SourceChanged, SourceFault, and what S3 raises."""
         if not self._next <= number < self._until:
             self._open(number)
         for record in self._records:
@@ -45,7 +45,7 @@ class SourceRows:
         raise lines.SourceFault(f"row {number} is not where the chunks of the batch say", row=number)
 
     def _open(self, number: int) -> None:
-        """Reads the window that begins with the row's span; nothing of the connection stays open."""
+        """Read the window that begins with the row's span; nothing of the connection stays open."""
         begin = max(0, bisect_right(self._rows, number) - 1)
         end = bisect_left(self._starts, self._starts[begin] + _WINDOW, begin + 1)
         whole = end == len(self._starts)

@@ -82,7 +82,7 @@ def _late(seconds: int) -> Failure:
 
 
 def execution_arn(machine_arn: str, name: str) -> str:
-    """The ARN of an execution by name; a version or alias of the machine is no part of it."""
+    """Return the ARN of an execution by name; a version or alias of the machine is no part of it."""
     machine = ":".join(machine_arn.split(":")[:7])
     return f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
 

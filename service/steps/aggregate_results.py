@@ -37,7 +37,7 @@ class ResultsGone(BatchProcessorError):
 
 
 def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int]) -> dict[str, Any]:
-    """The CSV of a batch, made or made again; returns the result, or a continuation when the time runs low.
+    """Make the CSV of a batch, or make it again; return the result, or a continuation when the time runs low.
 
     `event` is the state of the state machine, or plainly batch_id with output_bucket, output_key and csv options.
     """
@@ -63,7 +63,7 @@ def aggregate(app: App, event: Mapping[str, Any], remaining_ms: Callable[[], int
 
 
 def _execution_of(record: BatchRecord, event: Mapping[str, Any]) -> str:
-    """The execution of the run that the machine's state is of; an event without a run is of the first one."""
+    """Return the execution of the run that the machine's state is of; an event without a run is of the first one."""
     number = int(event["batch"].get("run") or 1)
     runs = {int(run["run"]): run.get("execution_arn") for run in record.runs}
     return str(runs.get(number) or record.execution_arn)
@@ -111,7 +111,7 @@ def _had_results(app: App, record: BatchRecord, *, own: bool) -> int:
 
 
 def _continuation(event: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier turn left to be gone on with."""
+    """Return what an earlier turn left to be gone on with."""
     return ((event.get("aggregation") or {}).get("result") or {}).get("continuation")
 
 
@@ -145,7 +145,7 @@ def _present(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _map_failure(event: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Map that did not come to its end leaves in the record."""
+    """Return what a Map that did not come to its end leaves in the record."""
     failure = event.get("map_failure")
     if not failure:
         return {}
@@ -164,7 +164,7 @@ def _place(app: App, event: Mapping[str, Any], record: BatchRecord | None, batch
 def _close(  # noqa: PLR0913 - what a result is made of
     app: App, identifier: str, record: BatchRecord | None, export: Export, location: str, *, own: bool
 ) -> dict[str, Any]:
-    """The result, also written to the record; when the batch ended is said once, by whoever closed it first.
+    """Write the result to the record and return it; when the batch ended is said once, by whoever closed it first.
 
     Only the run and the status that were read are closed: a batch that was run again meanwhile stays as it is.
     """

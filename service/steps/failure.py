@@ -173,7 +173,7 @@ def _status(*kinds: str) -> RowStatus:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The object that a text is the JSON of; an empty one of any other text."""
+    """Return the object that a text is the JSON of; an empty one of any other text."""
     try:
         value = json.loads(text)
     except ValueError:

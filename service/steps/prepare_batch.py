@@ -32,7 +32,7 @@ _DAY = 86_400
 
 
 def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | None = None) -> dict[str, Any]:
-    """What the state machine needs to run the batch; raises BatchRefused with every problem found.
+    """Return what the state machine needs to run the batch; raises BatchRefused with every problem found.
 
     `event`: input, execution_name, execution_arn and started_at of the execution; `remaining`: how many seconds are
     left. A batch that is refused leaves a
@@ -76,7 +76,7 @@ def _record(parsed: BatchInput, event: dict[str, Any]) -> BatchRecord:
 
 
 def _plan(parsed: BatchInput, record: BatchRecord, checked: Checked) -> Plan:
-    """The plan; a repeated preparation of the same batch has the same."""
+    """Return the plan; a repeated preparation of the same batch has the same."""
     config, target, opened = parsed.execution_config, checked.target, checked.opened
     prepared = parse_iso(record.prepared_at).timestamp()
     return Plan(
@@ -120,7 +120,7 @@ def _write(app: App, parsed: BatchInput, record: BatchRecord, checked: Checked) 
 
 
 def _to_run(app: App, plan: Plan, parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
-    """The chunks of the rows that this run is to run: the first ones, or a sample spread over all."""
+    """Return the chunks of the rows that this run is to run: the first ones, or a sample spread over all."""
     rows, total = checked.layout.rows_to_run, checked.layout.row_count
     if parsed.execution_config.sample is None or rows == total:
         return [chunk for chunk in checked.chunks if chunk.first_row <= rows]

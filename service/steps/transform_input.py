@@ -41,7 +41,7 @@ def _input_plan(plans: Plans, batch_id: str, digest: str) -> InputPlan:
 
 
 def transform_chunk(app: App, event: ChunkEvent) -> ChunkAnswer:
-    """The chunk's rows, each with what the target is given; those that cannot be mapped are stored here.
+    """Return the chunk's rows, each with what the target is given; those that cannot be mapped are stored here.
 
     `event`: batch_id, run, plan (its hash) and chunk (a line of the manifest). Raises SourceChanged.
     """
@@ -70,7 +70,7 @@ def transform_chunk(app: App, event: ChunkEvent) -> ChunkAnswer:
 def _map_rows(
     app: App, event: ChunkAnswer, plan: Plan, chunk: csv_rows.Chunk
 ) -> tuple[list[RowPayload], dict[str, int]]:
-    """The rows that travel, and counts of those that are stored; `event` is the chunk's answer without them."""
+    """Return the rows that travel, and counts of those that are stored; `event` is the chunk's answer without them."""
     columns = plan.columns
     fields = _input_plan(app.plans, event["batch_id"], event["plan"])
     rows: list[RowPayload] = []
@@ -118,7 +118,7 @@ def _invalid(event: RunEvent, plan: Plan, record: Record, row: dict[str, str], m
 
 
 def _fitting(row: dict[str, str]) -> tuple[dict[str, str], bool]:
-    """The row, its cells cut where it is too large to be stored, and whether they were."""
+    """Return the row, its cells cut where it is too large to be stored, and whether they were."""
     sizes = [len(name.encode(errors="replace")) + 1 for name in row]
     if sum(sizes) + sum(len(cell.encode(errors="replace")) for cell in row.values()) <= INVALID_ROW_BYTES:
         return row, False

@@ -72,7 +72,7 @@ def _output_plan(plans: Plans, batch_id: str, digest: str) -> OutputPlan:
 
 
 def write_output(app: App, event: AnsweredRow) -> dict[str, str]:
-    """Extracts the fields of an output and stores the result: SUCCESS, or FAILED or EXTRACTION_FAILED with why.
+    """Extract the fields of an output and store the result: SUCCESS, or FAILED or EXTRACTION_FAILED with why.
 
     `event`: batch_id, run, plan, row_id, row (its cells or its place), attempt, output, started_at and stopped_at
     (ISO 8601). Raises OutputRefused, and stores nothing, when the target is to be called again.
@@ -151,7 +151,7 @@ def _store(app: App, result: Result, plan: Plan | None = None, event: RunEvent |
 
 
 def _without_fields(result: Result, size: int) -> dict[str, Any]:
-    """The item of a result that no item can hold, made one that says so; a failure keeps its status."""
+    """Return the item of a result that no item can hold, made one that says so; a failure keeps its status."""
     what = f"the fields and the row take {size} bytes; a result holds at most {ITEM_BYTES}: map less of the output"
     result.output_data = {}
     result.method = None
@@ -334,7 +334,7 @@ def _save_chunk(  # noqa: PLR0913 - whose chunk it is, and what is known of it
 
 
 def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:
-    """Stores a result as it is given.
+    """Store a result as it is given.
 
     `event`: batch_id, row_id, and any of input_data, output_data, status (UNKNOWN without), execution_time_ms, error.
     """
@@ -365,7 +365,9 @@ def store_plain(app: App, event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _too_long(batch_id: str, row_id: str, status: str) -> list[Problem]:
-    """What no key can hold: 2,048 bytes of a partition key, 1,024 of a sort key, as `{status}#{row_id}` of an index is.
+    """Return what no key can hold.
+
+    2,048 bytes of a partition key, 1,024 of a sort key, as `{status}#{row_id}` of an index is.
 
     Developer Guide, "Constraints in Amazon DynamoDB".
     """
@@ -381,7 +383,7 @@ def _too_long(batch_id: str, row_id: str, status: str) -> list[Problem]:
 
 
 def _given(event: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object as given; null is an empty one, any other value its field `value`."""
+    """Return an object as given; null is an empty one, any other value its field `value`."""
     value = event.get(name)
     if value is None:
         return {}

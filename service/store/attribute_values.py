@@ -27,12 +27,12 @@ _WHOLE = re.compile(r"-?[0-9]+")
 
 
 def text(value: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
+    """Return the text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
     return _SURROGATE.sub("\ufffd", value) if not value.isascii() else value
 
 
 def encode(value: Any, depth: int = 0) -> dict[str, Any]:
-    """A JSON value as `{"S": …}`, `{"N": …}`, `{"M": …}` and so on; a mapping at depth 0 is always an M."""
+    """Return a JSON value as `{"S": …}`, `{"N": …}`, `{"M": …}` and so on; a mapping at depth 0 is always an M."""
     if isinstance(value, str):
         return {"S": text(value)}
     if value is None:
@@ -72,7 +72,7 @@ def _storable(names: list[str]) -> list[str]:
 
 
 def _as_json(value: Any) -> str:
-    """The value as JSON; lone surrogates stand in it as escapes."""
+    """Return the value as JSON; lone surrogates stand in it as escapes."""
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return json.dumps(value, separators=(",", ":"), default=str) if _SURROGATE.search(written) else written
 
@@ -97,12 +97,12 @@ class Number(str):
     __slots__ = ()
 
     def to_python(self) -> int | float:
-        """An int when the digits are a whole number, else a float."""
+        """Return an int when the digits are a whole number, else a float."""
         return int(self) if _WHOLE.fullmatch(self) else float(self)
 
 
 def decode(attribute: Mapping[str, Any], *, exact: bool = False) -> Any:
-    """The JSON value of a wire form; with `exact`, an N at the top stays the digits it came as."""
+    """Return the JSON value of a wire form; with `exact`, an N at the top stays the digits it came as."""
     ((kind, value),) = attribute.items()
     if kind == "S" or kind == "BOOL":  # noqa: PLR1714 - the commonest first, without building a tuple
         return value

@@ -71,7 +71,7 @@ class Records:
         yield from map(_record, found)
 
     def update(self, batch_id: str, condition: Condition | None = None, **values: Any) -> bool:
-        """Sets attributes of the record; False when the condition does not hold."""
+        """Set attributes of the record; False when the condition does not hold."""
         actions = [getattr(BatchItem, name).set(value) for name, value in values.items() if value is not None]
         actions += [getattr(BatchItem, name).remove() for name, value in values.items() if value is None]
         exists = BatchItem.item.exists()
@@ -97,7 +97,7 @@ class Records:
         return self.update(batch_id, condition, **values)
 
     def update_ended(self, batch_id: str, in_run: int, of_plan: str, **values: Any) -> bool:
-        """Sets attributes of an ended batch; False when it was opened again, or has another run or plan by now."""
+        """Set attributes of an ended batch; False when it was opened again, or has another run or plan by now."""
         over = BatchItem.status.is_in(*[status.value for status in BatchStatus if status not in OPEN])
         same = (BatchItem.run == in_run) & (BatchItem.plan_hash == of_plan)
         return self.update(batch_id, over & same, **values)
@@ -130,7 +130,10 @@ class Records:
         return holder if holder != own and self._writes_to(holder, uri) else None
 
     def _writes_to(self, batch_id: str, uri: str) -> bool:
-        """A batch that is being prepared has taken what it has claimed; later its record says where it writes."""
+        """Tell whether a batch writes to an object.
+
+        What it has claimed while it is prepared, what its record says later.
+        """
         record = self.find(batch_id)
         if record is None or record.status not in OPEN:
             return False

@@ -59,7 +59,7 @@ class PageReader:
         return page
 
     def _take(self, response_dict: Any = None, customized_response_dict: Any = None, **_: Any) -> None:
-        """Decodes an answer of ours in the parser's place; of several attempts the last one counts."""
+        """Decode an answer of ours in the parser's place; of several attempts the last one counts."""
         shape = getattr(self._ours, "asking", None)
         if shape is None:
             return
@@ -123,7 +123,7 @@ class _Asking:
         self._names = {"#batch_id": "batch_id", **{f"#{name}": name for name in names}}
 
     def after(self, key: dict[str, Any] | None) -> Page[Any, Any]:
-        """The page after a key, or the first one."""
+        """Return the page after a key, or the first one."""
         start = {} if key is None else {"ExclusiveStartKey": key}
         return self._reader.query(
             self._shape,
@@ -135,7 +135,7 @@ class _Asking:
         )
 
     def span(self, first: int, last: int) -> list[Page[Any, Any]]:
-        """What there is after the row before `first` up to row `last`, in as many pages as it takes."""
+        """Return what there is after the row before `first` up to row `last`, in as many pages as it takes."""
         pages: list[Page[Any, Any]] = []
         start: dict[str, Any] | None = self.key(row_id(first - 1))
         while start is not None:
@@ -152,7 +152,7 @@ class _Asking:
         return pages
 
     def key(self, identifier: str) -> dict[str, Any]:
-        """The key of a row."""
+        """Return the key of a row."""
         return {"batch_id": self._batch, "row_id": {"S": identifier}}
 
 
@@ -169,7 +169,9 @@ def _ahead(pool: ThreadPoolExecutor, ask: _Asking, after: str | None) -> Iterato
 
 
 def _spans(pool: ThreadPoolExecutor, ask: _Asking, after: str | None, last: int) -> Iterator[Page[Any, Any]]:
-    """The same where row ids are dense: SIDE_BY_SIDE spans at a time, each about as long as the page before it was.
+    """Yield the same where row ids are dense.
+
+    SIDE_BY_SIDE spans at a time, each about as long as the page before it was.
 
     Spans leave nothing out between them, whatever ids there are; what comes after the last row is read too.
     """

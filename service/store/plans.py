@@ -75,7 +75,7 @@ class Plans:
         return bool(answer.get("Item", {}).get("stop", {}).get("BOOL"))
 
     def stop(self, batch_id: str, run: int, reason: str) -> None:
-        """Sets the stop flag of a run that is under way, if nothing has yet."""
+        """Set the stop flag of a run that is under way, if nothing has yet."""
         values = {":yes": {"BOOL": True}, ":reason": {"S": reason}, ":run": {"N": str(run)}}
         values |= {":running": {"S": BatchStatus.RUNNING.value}, ":stopping": {"S": BatchStatus.STOPPING.value}}
         names = {"#stop": "stop", "#reason": "stop_reason", "#run": "run", "#status": "status"}

@@ -28,7 +28,7 @@ def write_bodies(dynamodb: Any) -> None:
 
 
 def _write(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Writes the body and leaves botocore the table, which an endpoint may depend on."""
+    """Write the body and leave botocore the table, which an endpoint may depend on."""
     context[_BODY] = _written(params).encode()
     return {"TableName": params["TableName"]}
 

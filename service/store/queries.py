@@ -61,7 +61,7 @@ def failed(  # noqa: PLR0913 - each narrows the reading
 
 
 def _behind(status: str | None, after: Position | None) -> Condition | None:
-    """The part of status-index that is of a status and comes after a row."""
+    """Return the part of status-index that is of a status and comes after a row."""
     key = ResultItem.failed_status
     if after is None:
         return None if status is None else key.startswith(f"{status}#")
@@ -117,7 +117,7 @@ def between(
 
 
 def time_order(row: Row) -> tuple[str, str, str]:
-    """What orders rows in time, also those of one millisecond, which the index has in no order."""
+    """Return what orders rows in time, also those of one millisecond, which the index has in no order."""
     return row["timestamp"], row["batch_id"], row["row_id"]
 
 
@@ -167,7 +167,7 @@ def count_failed(
 
 
 def _statuses(batch_id: str) -> Iterator[str]:
-    """The statuses in status-index, by a leap over all rows of each: plain events may have any."""
+    """Yield the statuses in status-index, by a leap over all rows of each: plain events may have any."""
     beyond = None
     while found := next(ResultItem.status_index.query(batch_id, beyond, limit=1), None):
         yield found.status
@@ -177,7 +177,7 @@ def _statuses(batch_id: str) -> Iterator[str]:
 def _wanted(
     status: str | None = None, error: str | None = None, since: str | None = None, until: str | None = None
 ) -> Condition:
-    """A filter of what is not expired and as asked for."""
+    """Return a filter of what is not expired and as asked for."""
     condition: Condition = ResultItem.ttl.does_not_exist() | (ResultItem.ttl >= int(time.time()))
     if status is not None:
         condition &= ResultItem.status == status
@@ -221,5 +221,5 @@ def _row(item: ResultItem) -> Row:
 
 
 def _as_dict(value: Any) -> Any:
-    """A map attribute as plain Python values; None stays None."""
+    """Return a map attribute as plain Python values; None stays None."""
     return None if value is None else value.as_dict()

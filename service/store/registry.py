@@ -60,7 +60,7 @@ class Registry:
         return sorted({item.tool_name for item in TargetItem.scan(attributes_to_get=["tool_name"])})
 
     def targets(self) -> list[RegisteredTarget]:
-        """The newest version of each target, by name."""
+        """Return the newest version of each target, by name."""
         newest: dict[str, RegisteredTarget] = {}
         scanned: Iterator[RegisteredTarget] = ResultIterator(_connection().scan, (), {"consistent_read": True}, _target)
         for target in scanned:
@@ -74,7 +74,7 @@ class Registry:
         return any(_content(version) == _content(target) for version in self.versions(target.tool_name))
 
     def register(self, target: RegisteredTarget) -> RegisteredTarget:
-        """Stores a new version, or returns the newest one when nothing differs from it; raises RegistryBusy."""
+        """Store a new version, or return the newest one when nothing differs from it; raise RegistryBusy."""
         return self._store(target.tool_name, lambda _newest: target)
 
     def amend(self, name: str, given: Mapping[str, Any]) -> RegisteredTarget:
@@ -82,7 +82,7 @@ class Registry:
         return self._store(name, lambda newest: replace(newest or RegisteredTarget(name, "", ""), **given))
 
     def _store(self, name: str, made: Callable[[RegisteredTarget | None], RegisteredTarget]) -> RegisteredTarget:
-        """What is made of the newest version, under the next number that nobody has taken meanwhile."""
+        """Store what is made of the newest version, under the next number that nobody has taken meanwhile."""
         for _ in range(_ATTEMPTS):
             newest = self.find(name)
             target = made(newest)
@@ -95,13 +95,13 @@ class Registry:
 
 
 def _content(target: RegisteredTarget) -> str:
-    """What makes two versions differ: the order of keys as well, since it is that of the CSV's columns."""
+    """Return what makes two versions differ: the order of keys as well, since it is that of the CSV's columns."""
     content = vars(replace(target, version=0, registered_at=None))
     return json.dumps({name: value or None for name, value in content.items()})
 
 
 def _put(target: RegisteredTarget) -> bool:
-    """Stores a version; whether its number was free."""
+    """Store a version; whether its number was free."""
     item = TargetItem(**vars(target))
     try:
         item.save(condition=TargetItem.tool_name.does_not_exist())
@@ -123,7 +123,10 @@ def _query(name: str, limit: int | None = None) -> Iterator[RegisteredTarget]:
 
 
 def _target(item: Mapping[str, Any]) -> RegisteredTarget:
-    """An item, ours or one of another shape that an existing table holds: no version, schemas as maps, other words."""
+    """Return an item, ours or one of another shape that an existing table holds.
+
+    No version, schemas as maps, other words.
+    """
     values = {name: decode(attribute) for name, attribute in item.items()}
     arn = str(values.get("resource_arn") or "")
     said = str(values.get("tool_type") or "").lower()

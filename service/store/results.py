@@ -34,7 +34,7 @@ _VERSION = ("run", "timestamp", "status", "output_data", "method", "error")
 
 
 def shard(batch_id: str, row_id: str) -> int:
-    """The shard of timestamp-index that a row's result is on."""
+    """Return the shard of timestamp-index that a row's result is on."""
     return zlib.crc32(f"{batch_id}/{row_id}".encode()) % SHARDS
 
 
@@ -44,12 +44,12 @@ def time_bucket(timestamp: str, number: int) -> str:
 
 
 def _map(value: Any) -> dict[str, Any]:
-    """A map attribute; a plain event's value that is no object is one field, `value`."""
+    """Return a map attribute; a plain event's value that is no object is one field, `value`."""
     return attribute_values.encode(value if isinstance(value, Mapping) else {"value": value})
 
 
 def to_item(result: Result) -> dict[str, Any]:
-    """The DynamoDB item of a result, in wire form."""
+    """Return the DynamoDB item of a result, in wire form."""
     item: dict[str, Any] = {
         "batch_id": {"S": result.batch_id},
         "row_id": {"S": result.row_id},
@@ -76,13 +76,13 @@ def to_item(result: Result) -> dict[str, Any]:
 
 
 def extracted(result: Result) -> dict[str, Any]:
-    """What a remap writes of a result, in wire form."""
+    """Return what a remap writes of a result, in wire form."""
     item = to_item(result)
     return {name: item[name] for name in EXTRACTED if name in item}
 
 
 def with_extracted(item: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """The item as it will be when `fresh` has taken the place of what was extracted before."""
+    """Return the item as it will be when `fresh` has taken the place of what was extracted before."""
     return {**{name: value for name, value in item.items() if name not in EXTRACTED}, **fresh}
 
 
@@ -150,7 +150,7 @@ class ResultStore:
         self._table = table
 
     def put(self, result: Result) -> str:
-        """Stores the result unless a better one is there; returns the status that is stored afterwards.
+        """Store the result unless a better one is there; return the status that is stored afterwards.
 
         A success is never overwritten by a failure, and the same result put twice is one result.
         Raises botocore's ClientError for everything but the refused condition.
@@ -160,7 +160,7 @@ class ResultStore:
         return self.put_item(to_item(result))[0]
 
     def put_item(self, item: dict[str, Any]) -> tuple[str, bool]:
-        """The same with the result as its item, for who has made it already; and whether it was written just now."""
+        """Write a result that is an item already; return its status, and whether it was written just now."""
         success = item["status"]["S"] == RowStatus.SUCCESS
         # only what the condition uses: DynamoDB refuses a name or value that it does not
         values: dict[str, Any] = {":success": {"S": "SUCCESS"}, ":now": {"N": str(int(time.time()))}}
@@ -184,7 +184,7 @@ class ResultStore:
         return str(item["status"]["S"]), True
 
     def remap(self, read: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Puts `fresh` (see `extracted`) in the place of what was extracted, over the very version that was read.
+        """Put `fresh` (see `extracted`) in the place of what was extracted, over the very version that was read.
 
         Returns None when it is written; else nothing was, and it returns the item that is there now, {} for none.
         """

@@ -103,7 +103,7 @@ class Named:
             self._read = msgspec.structs.astuple
 
     def columns(self, maps: Iterable[Map[Any] | None]) -> Iterable[tuple[Attribute | None, ...]]:
-        """The values of each name, in the order of the maps; None where a map has none."""
+        """Return the values of each name, in the order of the maps; None where a map has none."""
         read, none = self._read, self._none
         return zip(*[none if one is None or one.M is None else read(one.M) for one in maps], strict=True)
 
@@ -116,7 +116,7 @@ class Shape:
         self.decode: Callable[[bytes], Page[Any, Any]] = msgspec.json.Decoder(self._type).decode
 
     def page(self, answer: dict[str, Any]) -> Page[Any, Any]:
-        """The same of an answer that botocore has parsed; raises NotAResult."""
+        """Return the same of an answer that botocore has parsed; raises NotAResult."""
         try:
             page: Page[Any, Any] = msgspec.convert(answer, self._type)
         except msgspec.ValidationError as error:
@@ -126,7 +126,10 @@ class Shape:
 
 
 def text_of(value: Attribute) -> str:
-    """The text of a cell: text as it is, a number's digits as DynamoDB has them, nested values as JSON, null as ""."""
+    """Return the text of a cell.
+
+    Text as it is, a number's digits as DynamoDB has them, nested values as JSON, null as "".
+    """
     if value.S is not None:
         return value.S
     if value.N is not None:
@@ -139,7 +142,7 @@ def text_of(value: Attribute) -> str:
 
 
 def json_of(value: Attribute) -> str:
-    """The value as JSON, numbers with the digits that DynamoDB has."""
+    """Return the value as JSON, numbers with the digits that DynamoDB has."""
     if value.S is not None:
         return encode_basestring(value.S)
     if value.N is not None:
@@ -160,5 +163,5 @@ def json_of(value: Attribute) -> str:
 
 
 def json_object(fields: Fields) -> str:
-    """A map's fields as a JSON object."""
+    """Return a map's fields as a JSON object."""
     return "{" + ",".join(f"{encode_basestring(name)}:{json_of(value)}" for name, value in fields.items()) + "}"

@@ -54,7 +54,7 @@ def test_a_batch_uses_a_schema_that_was_just_registered(deployed: Any, echo: dic
     ]
     record = deployed.stack.app.records.get(result["batch_id"])
     plan = deployed.stack.app.plans.load(record.batch_id, record.plan_hash)
-    assert plan["target_version"] == registered["version"]
+    assert plan.target_version == registered["version"]
 
     (newest, *older) = deployed.rows("schema", "list", "echo")
     assert (newest["version"], newest["fields"]) == (registered["version"], ["id", "text", "length"])

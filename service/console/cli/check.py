@@ -77,7 +77,7 @@ def check(  # noqa: PLR0913 - one argument per option
 
 
 def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) -> tuple[BatchRecord, dict[str, Any]]:
-    """Runs a sample of a batch; returns its record and result. Raises BatchRefused with every problem found."""
+    """Run a sample of a batch; return its record and result. Raises BatchRefused with every problem found."""
     config = {**(given.get("execution_config") or {}), "sample": rows}
     config.pop("limit", None)
     batch_id, execution_arn = runs.start(stack, {**given, "execution_config": config}, destination)
@@ -88,7 +88,7 @@ def sampled(stack: Stack, given: dict[str, Any], rows: int, destination: str) ->
 
 
 def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
-    """Shows the sampled rows beside what was found in them, and the projection; returns all of it."""
+    """Show the sampled rows beside what was found in them, and the projection; return all of it."""
     rows = list(stack.app.queries.of_batch(record.batch_id))
     plan = stack.app.plans.load(record.batch_id, record.plan_hash)
     total = record.rows
@@ -118,7 +118,7 @@ def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json:
 
 
 def _warnings(stack: Stack, at_once: int) -> list[str]:
-    """What stands in the way of so many rows at once; nothing where the account's limits may not be read.
+    """Return what stands in the way of so many rows at once; nothing where the account's limits may not be read.
 
     Functions without a concurrency of their own share UnreservedConcurrentExecutions (Lambda API, GetAccountSettings):
     a row in flight takes one for its tool, and one for a moment where its result is stored.
@@ -138,7 +138,7 @@ def _warnings(stack: Stack, at_once: int) -> list[str]:
 
 
 def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
-    """What the target was given for the first row that could be mapped; None when none could."""
+    """Return what the target was given for the first row that could be mapped; None when none could."""
     for row in rows:
         if row["status"] != RowStatus.INVALID_INPUT and row["input_data"]:
             fields = InputPlan.of_json(plan.input_plan)
@@ -149,7 +149,7 @@ def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
 
 
 def _tell_first_input(given: Any) -> None:
-    """Shows the first prompt, or else the first input, in full: what every row costs is what it says."""
+    """Show the first prompt, or else the first input, in full: what every row costs is what it says."""
     if given is None:
         return
     console, messages = display.stdout(), given.get("messages")

@@ -25,7 +25,7 @@ class Commands(click.Group):
         self.later = tuple(later)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """The command of that name; raises UsageError with what there is instead."""
+        """Return the command of that name; raises UsageError with what there is instead."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             whole = f"{ctx.info_name} {name}" if ctx.parent is not None else name
@@ -36,7 +36,7 @@ class Commands(click.Group):
 
 
 def examples(*commands: str) -> str:
-    """The end of a command's help: how it is given, a line each."""
+    """Return the end of a command's help: how it is given, a line each."""
     lines = "\n".join(f"  {command}" for command in commands)
     return f"\b\nExamples:\n{lines}"  # \b is click's mark for lines that are kept as they are
 
@@ -70,20 +70,20 @@ def output_again(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--encoding and --delimiter, which every command that reads a new source has."""
+    """Add --encoding and --delimiter, which every command that reads a new source has."""
     encoding = click.option("--encoding", metavar="NAME", help="What the source is written in (cp1250, gb18030, …).")
     return encoding(click.option("--delimiter", metavar="CHARACTER", help="What divides its cells, or `tab`.")(command))
 
 
 def said_of_source(given: Mapping[str, Any], encoding: str | None, delimiter: str | None) -> dict[str, Any]:
-    """What the options say of the source, beside what the mapping does; nothing when they say nothing."""
+    """Return what the options say of the source, beside what the mapping does; nothing when they say nothing."""
     said = {name: value for name, value in (("encoding", encoding), ("delimiter", delimiter)) if value is not None}
     own = given.get("source")
     return {"source": {**(own if isinstance(own, dict) else {}), **said}} if said else {}
 
 
 def open_stack(name: str | None, *, start: bool = False) -> stacks.Stack:
-    """The stack a command speaks to, named on stderr."""
+    """Return the stack a command speaks to, named on stderr."""
     wanted = stacks.chosen(name)
     if wanted is not None:
         stack = stacks.on_aws(wanted)

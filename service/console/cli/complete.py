@@ -64,7 +64,7 @@ def _targets(context: click.Context, _parameter: click.Parameter, incomplete: st
 def _of_stack(
     context: click.Context, found: Callable[[Any], Iterable[CompletionItem]], incomplete: str
 ) -> list[CompletionItem]:
-    """What a stack that can be reached knows; nothing of another, for a shell has no place for its error."""
+    """Return what a stack that can be reached knows; nothing of another, for a shell has no place for its error."""
     with suppress(Exception):
         wanted = stacks.chosen(context.params.get("stack_name"))
         stack = stacks.embedded(stacks.local_stack()) if wanted is None else stacks.on_aws(wanted)

@@ -13,7 +13,7 @@ from service.console.cli.common import Commands, examples
 
 @click.group(cls=Commands)
 def local() -> None:
-    """The embedded stack: the whole application on this machine."""
+    """Run the whole application on this machine: the embedded stack."""
 
 
 @local.command("start", epilog=examples("batch-processor local start"))

@@ -246,7 +246,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
 
 
 def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> None:
-    """What a remap did, and the rows that it could do nothing for."""
+    """Show what a remap did, and the rows that it could do nothing for."""
     display.tell(f"{display.rows_text(counts['changed'])} changed, {counts['same']:,} as before")
     left = {
         "lacking": "left as before, new columns empty, for the output is not stored (not kept, gone, unreadable)",
@@ -283,7 +283,7 @@ def _exit_code(error: Exception) -> int:
 
 
 def main() -> None:
-    """The command; exits with 0, 1, 2, 3 or 130."""
+    """Run the command; exit with 0, 1, 2, 3 or 130."""
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

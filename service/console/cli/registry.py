@@ -70,7 +70,7 @@ def _show_outlines(checked: list[CheckedMapping], *, as_json: bool) -> None:
 
 
 def _try(checked: CheckedMapping, outputs: list[Any], *, as_json: bool) -> int:
-    """Shows what the mapping makes of every output; 0 when all of them give a success and every field is found once."""
+    """Show what the mapping makes of every output; 0 when all of them give a success and every field is found once."""
     counts: Counter[str] = Counter()
     seen = Seen()
     seen.know(checked.plan.columns or ())
@@ -166,7 +166,7 @@ def schema_list(target: str | None, stack_name: str | None, *, as_json: bool) ->
 
 
 def _schema_entry(target: RegisteredTarget) -> dict[str, Any]:
-    """A version's fields: null without a schema, or when each output tells which there are."""
+    """Return a version's fields: null without a schema, or when each output tells which there are."""
     fields, problem = None, None
     if target.output_schema is not None:
         try:
@@ -285,7 +285,7 @@ def tool_show(name: str, version: int | None, stack_name: str | None, *, as_json
 
 
 def _found(registry: Registry, name: str, version: int | None = None) -> RegisteredTarget:
-    """A target that is registered; raises NotFound with what there is instead."""
+    """Return a target that is registered; raises NotFound with what there is instead."""
     found = registry.find(name, version)
     if found is not None:
         return found
@@ -300,7 +300,7 @@ def _attributes(target: RegisteredTarget) -> dict[str, Any]:
 
 
 def _show(target: RegisteredTarget, value: Any, *, as_json: bool) -> None:
-    """A document of the registry, in YAML under a comment that says which."""
+    """Show a document of the registry, in YAML under a comment that says which."""
     if as_json:
         display.print_json(value)
         return

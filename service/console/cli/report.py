@@ -83,7 +83,7 @@ def _read(stack: stacks.Stack, known: dict[str, Any]) -> Findings:
 
 
 def _write(destination: str, made: dict[str, Any], found: Findings, stack_name: str | None) -> None:
-    """The page as a file, whole or not at all, or on stdout; raises NotSaved."""
+    """Write the page to a file, whole or not at all, or to stdout; raises NotSaved."""
     from service.console.report.page import page  # noqa: PLC0415 - brings the plotting library
 
     text = page(made, found, stack_name).encode(errors="replace")

@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 def readable(csv: str) -> Path:
-    """The file of that name; raises BatchRefused."""
+    """Return the file of that name; raises BatchRefused."""
     path = Path(csv)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "there is no such file"
@@ -41,7 +41,7 @@ def default_output(csv: str, given: Mapping[str, Any]) -> str:
 
 
 def followed(stack: stacks.Stack, batch_id: str, execution_arn: str) -> dict[str, Any]:
-    """The result; a Ctrl-C leaves the batch running and says how to look at it again."""
+    """Return the result; a Ctrl-C leaves the batch running and says how to look at it again."""
     try:
         with display.Watch() as watch:
             return runs.follow(stack, batch_id, execution_arn, watch.show)
@@ -81,7 +81,7 @@ def check_stdout(destination: str, *, as_json: bool) -> None:
 
 
 def download(stack: stacks.Stack, result: dict[str, Any], destination: str) -> str | None:
-    """Fetches what a batch made, all its files where it is several; returns their paths. Raises NotSaved."""
+    """Fetch what a batch made, all its files where it is several; return their paths. Raises NotSaved."""
     bucket, first = split_s3_uri(result["csv_location"]) or ("", "")
     keys = multi_file.keys_of(stack.app.s3, bucket, first)
     if destination == saving.STDOUT:
@@ -98,7 +98,7 @@ def download(stack: stacks.Stack, result: dict[str, Any], destination: str) -> s
 
 
 def report(result: dict[str, Any], saved: str | None, *, as_json: bool, ran: int | None = None) -> None:
-    """Shows the result, and what can be done about rows that did not succeed."""
+    """Show the result, and what can be done about rows that did not succeed."""
     if as_json:
         display.print_json(result)
         return
@@ -114,7 +114,7 @@ def report(result: dict[str, Any], saved: str | None, *, as_json: bool, ran: int
 def finish(
     stack: stacks.Stack, result: dict[str, Any], destination: str, *, as_json: bool, ran: int | None = None
 ) -> None:
-    """Fetches the CSV of a batch that has just ended, if it has one, and shows the result; `ran`: rows run again."""
+    """Fetch the CSV of a batch that has just ended, if it has one, and show the result; `ran`: rows run again."""
     saved = None
     if result["csv_location"]:
         saved = destination if saving.s3_place(destination) else download(stack, result, destination)
@@ -125,7 +125,7 @@ def finish(
 
 
 def csv_again(stack: stacks.Stack, record: Any, destination: str, *, raw_cells: bool, as_json: bool) -> int:
-    """Makes the CSV of a batch again and fetches it; returns the exit code."""
+    """Make the CSV of a batch again and fetch it; return the exit code."""
     place = saving.s3_place(destination)
     csv: dict[str, Any] = {"neutralise_formulas": False} if raw_cells else {}
     csv["format"] = format_of(destination) or record.csv.get("format")

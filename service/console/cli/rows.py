@@ -148,7 +148,7 @@ def _moment(option: str, text: str | None) -> str | None:
 
 
 def _span(first: str | None, last: str | None, *, all_batches: bool) -> tuple[str | None, str | None]:
-    """The span that is asked for; of all batches it has both ends, and no days to come are looked through."""
+    """Return the span that is asked for; of all batches it has both ends, and no days to come are looked through."""
     if all_batches:
         now = now_iso()
         first, last = first or now_iso(runs.moment("24h")), min(last or now, now)
@@ -158,7 +158,7 @@ def _span(first: str | None, last: str | None, *, all_batches: bool) -> tuple[st
 
 
 def _asked(name: str, batch_id: str | None, stack_name: str | None, options: dict[str, str | None]) -> dict[str, str]:
-    """The question of a command, as a token keeps it: a batch by its whole id, what was not given left out."""
+    """Return the question of a command, as a token keeps it: a batch by its whole id, what was not given left out."""
     parts = {"command": name, "batch": batch_id, **options, "--stack": stacks.chosen(stack_name)}
     return {key: value for key, value in parts.items() if value is not None}
 
@@ -196,7 +196,7 @@ class _View:
         return None if self.most is None else self.most + 1
 
     def show(self, rows: Iterator[dict[str, Any]]) -> int:
-        """Shows the rows and, when there are more of them, how to go on; returns how many were shown."""
+        """Show the rows and, when there are more of them, how to go on; return how many were shown."""
         some, number, row = islice(rows, self.most), 0, None
         if self.as_json:
             for number, row in enumerate(some, 1):  # noqa: B007 - the last ones are of use
@@ -239,7 +239,7 @@ def _pause() -> None:
 
 
 def _follow(stack: Stack, record: BatchRecord | None, since: str, status: str | None, *, as_json: bool) -> None:
-    """Shows rows as they are stored; ends when the batch had ended before a round that brought none of its rows."""
+    """Show rows as they are stored; end when the batch had ended before a round that brought none of its rows."""
     fresh, ended_as = False, None
     for row in arriving(stack.app.queries.between, since):
         if row is None:

@@ -60,7 +60,7 @@ def ui(port: int | None, stack_name: str | None, *, no_browser: bool, as_json: b
 
 
 def _listen(port: int | None) -> socket.socket:
-    """A socket of this machine alone; raises BatchRefused when the port is taken."""
+    """Return a socket of this machine alone; raises BatchRefused when the port is taken."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -78,6 +78,6 @@ def _has_person() -> bool:
 
 
 def _open(gate: Gate) -> None:
-    """Opens a browser, some of which come back only when they are closed."""
+    """Open a browser, some of which come back only when they are closed."""
     address = gate.address(gate.once())
     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -61,7 +61,7 @@ def owner(root: Path) -> dict[str, Any]:
 
 
 def own(root: Path, port: int) -> int:
-    """Takes the folder for the life of this process; ends it with TAKEN when another has it.
+    """Take the folder for the life of this process; end it with TAKEN when another has it.
 
     The lock is on the folder `state` itself: a file could be removed, and a second server would lock a new one.
     """
@@ -133,7 +133,7 @@ class Saver:
     _child: int = 0
 
     def watching(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """The same app; what its requests may have changed is saved after they are done."""
+        """Return the same app; what its requests may have changed is saved after they are done."""
 
         async def watched(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["path"] == STANDING:
@@ -148,11 +148,11 @@ class Saver:
         return watched
 
     def start(self) -> None:
-        """Saves from now on, until the process ends."""
+        """Save from now on, until the process ends."""
         threading.Thread(target=self._go_on, name="saver", daemon=True).start()
 
     def save(self) -> bool:
-        """Saves everything now, in place of a child that is at it; whether it could be saved."""
+        """Save everything now, in place of a child that is at it; whether it could be saved."""
         child = self._child
         if child:
             with contextlib.suppress(ProcessLookupError):

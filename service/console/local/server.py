@@ -39,7 +39,7 @@ class PatchMisfitError(Exception):
 
 
 def check() -> None:
-    """Raises PatchMisfitError naming what a patch no longer finds in the installed ministack."""
+    """Raise PatchMisfitError naming what a patch no longer finds in the installed ministack."""
     from ministack.core import lambda_runtime  # noqa: PLC0415 - importing ministack reads its settings
     from ministack.services import lambda_svc, stepfunctions  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def check() -> None:
 
 
 def check_server() -> None:
-    """Raises PatchMisfitError as `check`, for what is patched in the server: these modules start threads."""
+    """Raise PatchMisfitError as `check`, for what is patched in the server: these modules start threads."""
     import hypercorn.asyncio  # noqa: PLC0415
     from ministack import app  # noqa: PLC0415
     from ministack.core import persistence  # noqa: PLC0415
@@ -93,7 +93,7 @@ def _fits(name: str, found: Any, parameters: list[str]) -> None:
 
 
 def patch() -> None:
-    """Puts every patch in place."""
+    """Put every patch in place."""
     check()
     _patch_paths()
     _patch_errors()
@@ -132,7 +132,7 @@ def _patch_paths() -> None:
 
 
 def _patch_errors() -> None:
-    """An exception keeps its class as the error's name, and does not end the worker.
+    """Keep an exception's class as the error's name; an exception does not end the worker.
 
     AWS Lambda guide, "Python function errors": errorType is the class's name; the environment is used again.
     """
@@ -154,21 +154,21 @@ def _patch_errors() -> None:
 
 
 def _patch_quiet_functions() -> None:
-    """A function that logs nothing is not waited for: AWS answers as soon as it returns."""
+    """Wait for no log of a function that writes none: AWS answers as soon as the function returns."""
     from ministack.core import lambda_runtime  # noqa: PLC0415
 
     lambda_runtime.Worker._drain_stderr_bounded.__defaults__ = (0.0, 0.005, 0.25)  # noqa: SLF001
 
 
 def end_functions() -> None:
-    """Ends every function's process, also one in the middle of a call."""
+    """End every function's process, also one in the middle of a call."""
     from ministack.core import lambda_runtime  # noqa: PLC0415
 
     lambda_runtime.reset()
 
 
 def main() -> None:
-    """Serves until it is told to stop (SIGTERM); its data are written by then.
+    """Serve until it is told to stop (SIGTERM); its data are written by then.
 
     It ends its functions' processes and itself at once: Python would first wait for the thread of every call, and the
     server for every client that does not read what it asked for.
@@ -195,7 +195,7 @@ def main() -> None:
 
 
 def patch_server() -> None:
-    """Puts the patches in place that only the server needs."""
+    """Put the patches in place that only the server needs."""
     from ministack import app  # noqa: PLC0415
     from ministack.core.responses import set_request_account_id, set_request_region  # noqa: PLC0415
     from ministack.services import cloudformation, dynamodb  # noqa: PLC0415
@@ -222,7 +222,7 @@ def _saver(root: Path, port: int) -> saved_state.Saver:
 
 
 def _patch_serving(saver: saved_state.Saver) -> None:
-    """Saves while it serves; SIGTERM saves and ends, whoever still waits for an answer.
+    """Save while it serves; SIGTERM saves and end, whoever still waits for an answer.
 
     No write is answered after the last saving began: answers are sent by the loop, which the saving keeps busy. When
     it cannot be saved, it goes on serving: what it holds would be lost.

@@ -110,7 +110,10 @@ class Embedded:
         return saved_state.owner(self.root)
 
     def session(self) -> Any:
-        """A boto3 session with the embedded stack's own credentials; no profile, file or proxy of the user's counts."""
+        """Return a boto3 session with the embedded stack's own credentials.
+
+        No profile, file or proxy of the user's counts.
+        """
         session = _Session()
         session.set_default_client_config(Config(proxies={}))  # {}: none; None would be those of the environment
         session.set_credentials("test", "test")
@@ -128,7 +131,7 @@ class Embedded:
             return False
 
     def _standing(self) -> dict[str, Any]:
-        """What the server says of its saving; empty when it does not answer."""
+        """Return what the server says of its saving; empty when it does not answer."""
         try:
             with _OPENER.open(self.endpoint + saved_state.STANDING, timeout=2) as answer:
                 standing: dict[str, Any] = json.loads(answer.read())
@@ -145,7 +148,7 @@ class Embedded:
         return f"what changed since {since} is NOT SAVED and would be lost: {standing['unsaved']}"
 
     def start(self, tell: Callable[[str], None]) -> bool:
-        """Starts the local AWS if it is not running and deploys what has changed; whether anything was done."""
+        """Start the local AWS if it is not running and deploy what has changed; whether anything was done."""
         self.root.mkdir(parents=True, exist_ok=True)
         with _locked(self.root / "lock"):
             started = None if saved_state.held(self.root) else self._spawn(tell)
@@ -153,7 +156,7 @@ class Embedded:
             return self._deploy(tell) or started is not None
 
     def _wait(self, tell: Callable[[str], None], started: subprocess.Popen[bytes] | None) -> None:
-        """Waits until the local AWS answers, as long as it lives; a busy one is never replaced."""
+        """Wait until the local AWS answers, as long as it lives; a busy one is never replaced."""
         began, told = time.monotonic(), False
         while not (self.running() and self._answers()):
             waited = time.monotonic() - began
@@ -206,7 +209,7 @@ class Embedded:
             )
 
     def _port(self) -> int:
-        """The port of last time when it is free: addresses in what was stored stay right."""
+        """Return the port of last time when it is free: addresses in what was stored stay right."""
         for wanted in (self.owner.get("port") or 4566, 0):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: closed ones linger
@@ -258,7 +261,7 @@ class Embedded:
         return {self._status(stack) for stack in (STACK, EXAMPLES_STACK)} <= {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
 
     def _settle(self, stack: str) -> None:
-        """Waits for what a start that was cut had begun: the server goes on with it."""
+        """Wait for what a start that was cut had begun: the server goes on with it."""
         deadline = time.monotonic() + _WAIT_SECONDS
         while (self._status(stack) or "").endswith("_IN_PROGRESS") and time.monotonic() < deadline:
             if self._status(stack) == "REVIEW_IN_PROGRESS":
@@ -266,7 +269,7 @@ class Embedded:
             time.sleep(0.5)
 
     def _clear(self, stack: str) -> None:
-        """Removes a stack whose first deploy was cut: CloudFormation would refuse it for ever; it has no data yet."""
+        """Remove a stack whose first deploy was cut: CloudFormation would refuse it for ever; it has no data yet."""
         if (self._status(stack) or "").startswith(("CREATE_IN", "CREATE_FAILED", "ROLLBACK", "REVIEW", "DELETE")):
             self.session().client("cloudformation", endpoint_url=self.endpoint).delete_stack(StackName=stack)
 
@@ -293,13 +296,13 @@ class Embedded:
             raise LocalStackFailed(f"`{' '.join(command[:2])}` failed for the embedded stack:\n{words}")
 
     def outputs(self, stack: str) -> dict[str, str]:
-        """Outputs of a deployed stack."""
+        """Return outputs of a deployed stack."""
         client = self.session().client("cloudformation", endpoint_url=self.endpoint)
         (found,) = client.describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
     def _expire_items(self) -> None:
-        """What CloudFormation does on AWS with TimeToLiveSpecification; ministack leaves it out at create."""
+        """Do what CloudFormation does on AWS with TimeToLiveSpecification; ministack leaves it out at create."""
         client = self.session().client("dynamodb", endpoint_url=self.endpoint)
         names = self.outputs(STACK)
         for table in (names["ResultsTable"], names["BatchesTable"]):
@@ -331,7 +334,7 @@ class Embedded:
                 registry.register(target)
 
     def stop(self, tell: Callable[[str], None] = lambda _: None) -> bool:
-        """Stops the local AWS so that its data are written; whether it was running.
+        """Stop the local AWS so that its data are written; whether it was running.
 
         One that cannot write them goes on, and LocalStackFailed says why; one that does not listen is ended.
         """
@@ -389,7 +392,10 @@ def _agent_arns() -> str:
 
 
 def _plain_environment() -> dict[str, str]:
-    """The environment of this process without anything of AWS: no profile, credential or endpoint of the user's."""
+    """Return the environment of this process without anything of AWS.
+
+    No profile, credential or endpoint of the user's.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     return {
         **kept,
@@ -415,7 +421,7 @@ def _past_proxies(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _fingerprint() -> str:
-    """Changes when anything that is deployed does."""
+    """Return a digest that changes when anything that is deployed does."""
     digest = hashlib.sha256(sys.version.encode())
     for name in _DEPLOYED_FROM:
         path = CHECKOUT / name

@@ -35,7 +35,7 @@ class Times:
         self._ends: tuple[int, ...] = ()  # the least and the greatest of all, exact
 
     def add(self, texts: Iterable[str]) -> None:
-        """Counts durations as DynamoDB spells numbers; a part of a millisecond is left away."""
+        """Count durations as DynamoDB spells numbers; a part of a millisecond is left away."""
         fresh: Counter[int] = Counter()
         for text, count in Counter(texts).items():
             fresh[max(0, int(float(text)))] += count
@@ -61,7 +61,7 @@ class Times:
         return sum(self._counts.values())
 
     def quantile(self, share: float) -> int | None:
-        """The duration that this share of all does not exceed (nearest rank); None of none."""
+        """Return the duration that this share of all does not exceed (nearest rank); None of none."""
         rank = max(1, math.ceil(share * self.count))
         for value in sorted(self._counts):
             rank -= self._counts[value]
@@ -110,7 +110,7 @@ def is_wide(times: Times) -> bool:
 
 
 def edges(times: Times) -> list[int]:
-    """The edges of bins, whole milliseconds, round numbers where they are evenly spaced; [] of no times."""
+    """Return the edges of bins, whole milliseconds, round numbers where they are evenly spaced; [] of no times."""
     known = times.summary()
     if known["max_ms"] is None:
         return []
@@ -139,7 +139,7 @@ class Moments:
         self._counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
 
     def add(self, texts: Iterable[str], *, succeeded: bool) -> None:
-        """Counts moments of rows that succeeded, or of rows that did not."""
+        """Count moments of rows that succeeded, or of rows that did not."""
         self._counts[succeeded].update([text[: self._kept] for text in texts])
         while max(map(len, self._counts.values())) > _MOMENTS and self._kept > min(_STRETCHES):
             self._kept = max(length for length in _STRETCHES if length < self._kept)

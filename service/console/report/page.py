@@ -30,7 +30,10 @@ _ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 
 def page(report: Mapping[str, Any], found: Findings, stack_name: str | None = None) -> str:
-    """The page of a report (`document` of service/console/report/summary.py); `stack_name` stands in its commands."""
+    """Return the page of a report (`document` of service/console/report/summary.py).
+
+    `stack_name` stands in its commands.
+    """
     style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = ("default-src 'none'", f"style-src {_hash(style)}", f"script-src {_hash(script)}")
     data, cut = rows_data(found.table(), found.causes.numbers(), report["errors"])
@@ -67,7 +70,7 @@ def _template() -> Any:
 
 
 def _hash(text: str) -> str:
-    """A source of a content security policy: this very text."""
+    """Return a source of a content security policy: this very text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -115,7 +118,7 @@ def rows_data(
 
 
 def _cells(cells: Mapping[str, str], names: dict[tuple[str, ...], int], cut: int) -> tuple[int, list[str]]:
-    """The number of the list of their names, and the cells."""
+    """Return the number of the list of their names, and the cells."""
     return names.setdefault(tuple(cells), len(names)), [visible(text, cut) for text in cells.values()]
 
 

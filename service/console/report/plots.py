@@ -218,7 +218,10 @@ def _place(value: float, scale: Mapping[str, Any]) -> float:
 
 
 def _svg(spec: dict[str, Any], label: str, *, stretched: bool = False) -> Markup:
-    """The drawing of a Vega-Lite specification, with titles for the pointer and without what a page does not need."""
+    """Return the drawing of a Vega-Lite specification.
+
+    With titles for the pointer and without what a page does not need.
+    """
     whole = {"$schema": f"https://vega.github.io/schema/vega-lite/v{_VERSION[0]}.json", "config": _CONFIG, **spec}
     root = ET.fromstring(vl_convert.vegalite_to_svg(whole, vl_version=_VERSION))  # noqa: S314 - it was made here
     for element in root.iter():

@@ -32,7 +32,7 @@ _VISIBLE = {
 
 
 def visible(text: str, most: int) -> str:
-    """The text with its control characters to be seen, and no more than `most` characters of it."""
+    """Return the text with its control characters to be seen, and no more than `most` characters of it."""
     return excerpt(text, most).replace("\r\n", "\n").translate(_VISIBLE)
 
 
@@ -57,7 +57,7 @@ class Row:
         return visible(self.row_id, CELL) if number is None else str(number)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as one of the `--json` document's."""
+        """Return the row as one of the `--json` document's."""
         return {
             "row_id": self.row_id,
             "row_number": row_number(self.row_id),
@@ -72,7 +72,7 @@ class Row:
 
 
 def row_of(item: Item[Any, Any], most: int = CELL) -> Row:
-    """A result as a report shows it, `most` characters of each cell."""
+    """Return a result as a report shows it, `most` characters of each cell."""
     kind, message = cause_of(item) or ("", "")
     return Row(
         item.row_id.S,
@@ -118,7 +118,7 @@ class Spread:
         self._kept: list[Row] = []
 
     def offer(self, items: Sequence[Item[Any, Any]]) -> None:
-        """Takes every so manieth."""
+        """Take every so manieth."""
         self._kept += map(row_of, items[-self.seen % self._step :: self._step])
         self.seen += len(items)
         while len(self._kept) > 2 * self._most:
@@ -138,7 +138,7 @@ class Causes:
         self._causes: causes.Causes[Row] = causes.Causes()
 
     def add(self, items: Sequence[Item[Any, Any]]) -> None:
-        """Counts rows that did not succeed and keeps the first of each cause, their cells nearly whole."""
+        """Count rows that did not succeed and keep the first of each cause, their cells nearly whole."""
         for item in items:
             cause = _cause(item)
             if cause is None:

@@ -40,7 +40,7 @@ class Findings:
     _slowest: list[tuple[int, int, Row]] = field(default_factory=list)
 
     def add(self, page: Sequence[Item[Any, Any]]) -> None:
-        """Counts a page of results."""
+        """Count a page of results."""
         good = [item for item in page if item.status.S == RowStatus.SUCCESS]
         bad = [item for item in page if item.status.S != RowStatus.SUCCESS] if len(good) < len(page) else []
         for items, times, some in ((good, self.succeeded, self.successes), (bad, self.others, self.failures)):
@@ -90,7 +90,7 @@ def read(pages: Iterable[Sequence[Item[Any, Any]]], told: Callable[[int], None] 
 
 
 def document(found: Findings, known: Mapping[str, Any], plan: Plan | None, made_at: str) -> dict[str, Any]:
-    """The report as one JSON document; `known` is what `status --json` shows, `plan` the batch's own."""
+    """Return the report as one JSON document; `known` is what `status --json` shows, `plan` the batch's own."""
     counts, pending = _counts(found, known)
     table = found.table()
     return {
@@ -193,7 +193,7 @@ def _times(found: Findings) -> dict[str, Any]:
 
 
 def _over_time(found: Findings, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The run that stored most of the rows, bucket by bucket, and how many each run stored."""
+    """Return the run that stored most of the rows, bucket by bucket, and how many each run stored."""
     starts = [round(parse_iso(run["started_at"]).timestamp() * 1000) for run in known["runs"] or []] or [0]
     runs = [{"run": number, "from_ms": start, "rows": 0} for number, start in enumerate(starts, 1)]
     for moment, good, bad in found.moments.stretches():

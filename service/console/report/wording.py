@@ -55,7 +55,7 @@ def instant(text: str) -> str:
 
 
 def moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """The same of epoch milliseconds, without the zone."""
+    """Return the same of epoch milliseconds, without the zone."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime(form)
 
 
@@ -98,7 +98,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _cost(report: Mapping[str, Any]) -> tuple[str, str]:
-    """What the batch cost by its counts and the list prices, and how much of it is the target's."""
+    """Return what the batch cost by its counts and the list prices, and how much of it is the target's."""
     usd, known = report["cost_usd"], report["cost"]
     if usd is None:
         return "", ""
@@ -163,7 +163,7 @@ def over_time(report: Mapping[str, Any]) -> str:
 
 
 def times(report: Mapping[str, Any]) -> str:
-    """What is to be known of the execution times beside them."""
+    """Return what is to be known of the execution times beside them."""
     known = report["times"]
     rounded = "" if known["all"]["exact"] else " Median and p95 are kept to three digits."
     without = f" {rows_text(known['without'])} {_is(known['without'], 'has', 'have')} none, for no call was timed."
@@ -171,7 +171,7 @@ def times(report: Mapping[str, Any]) -> str:
 
 
 def spans(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Execution times of rows that succeeded, of the others, and of all where these are not the same."""
+    """Return execution times of rows that succeeded, of the others, and of all where these are not the same."""
     known = report["times"]
     names = {"succeeded": "succeeded", "did not succeed": "not_succeeded"}
     found = [(said, known[name]) for said, name in names.items() if known[name]["count"]]
@@ -236,7 +236,7 @@ def _pretty(value: Any) -> str:
 
 
 def commands(report: Mapping[str, Any], stack_name: str | None) -> list[tuple[str, str]]:
-    """What can be done with the batch next, as commands to copy; `stack_name` is that of a stack on AWS."""
+    """Return what can be done with the batch next, as commands to copy; `stack_name` is that of a stack on AWS."""
     if not report["row_count"]:
         return []
     batch = shlex.quote(report["batch_id"])

@@ -36,7 +36,7 @@ class Actions:
         return self._back()
 
     def run_again(self) -> AnyResponse:
-        """Starts a run of the rows that did not succeed."""
+        """Start a run of the rows that did not succeed."""
         self.orders.run_again(closing.refreshed(self.stack.app, self._record()))
         return self._back()
 
@@ -46,7 +46,7 @@ class Actions:
         return self._back()
 
     def download(self) -> Response:
-        """The batch's results as they are in S3, piece by piece; `file` is the number of one of several."""
+        """Return the batch's results as they are in S3, piece by piece; `file` is the number of one of several."""
         record = self._record()
         place = split_s3_uri(record.csv_location or "")
         if place is None:
@@ -75,5 +75,5 @@ class Actions:
 
 
 def _plain(name: str) -> str:
-    """A name that any file system takes."""
+    """Return a name that any file system takes."""
     return "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "-" for one in name)

@@ -71,7 +71,7 @@ class Gate:
         return f"http://127.0.0.1:{self.port}/?token={token}"
 
     def once(self) -> str:
-        """A token that is good for one entry: the command line of a browser can be read by others meanwhile."""
+        """Return a token that is good for one entry: the command line of a browser can be read by others meanwhile."""
         token = _secret()
         self._once.add(token)
         return token
@@ -90,7 +90,7 @@ class Gate:
         return None if request.method in _READING else self._check_change()
 
     def _enter(self, token: str) -> AnyResponse:
-        """Takes the token out of the address, for a cookie.
+        """Take the token out of the address, for a cookie.
 
         The page goes on by itself: after a redirect, a browser that came by another site's link would not send it.
         """
@@ -120,7 +120,10 @@ class Gate:
 
 
 def guarded(answer: Response) -> Response:
-    """The answer with what its page may do: load and send nothing beyond this server, be framed and kept by nobody."""
+    """Return the answer with what its page may do.
+
+    Load and send nothing beyond this server, be framed and kept by nobody.
+    """
     for name, value in _HEADERS.items():
         answer.headers[name] = value
     return answer

@@ -31,7 +31,7 @@ _STOPPED = {
 
 
 def view(known: Mapping[str, Any], now: str) -> dict[str, Any]:
-    """A batch as `status --json` shows it, with what a report says of one beside it."""
+    """Return a batch as `status --json` shows it, with what a report says of one beside it."""
     counts, total = known["counts"], known["row_count"]
     pending = max(0, (total or 0) - sum(counts.values())) if known["status"] in OPEN else 0
     return {
@@ -75,7 +75,7 @@ def bar(known: Mapping[str, Any]) -> list[tuple[str, float, float, str]]:
 
 
 def status_class(status: str) -> str:
-    """The class that gives a row's status its colour."""
+    """Return the class that gives a row's status its colour."""
     if status == wording.PENDING:
         return "s-pending"
     return f"s-{status.lower() if status in RowStatus.__members__ else 'unknown'}"
@@ -87,7 +87,7 @@ def causes(known: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def runs(known: Mapping[str, Any], stop_reason: str | None, now: str) -> list[dict[str, Any]]:
-    """The runs of a batch, the last one first: number, start, how long it took, how it ended."""
+    """Return the runs of a batch, the last one first: number, start, how long it took, how it ended."""
     found = []
     given = known["runs"] or []
     for place, run in enumerate(given, 1):
@@ -109,7 +109,7 @@ def runs(known: Mapping[str, Any], stop_reason: str | None, now: str) -> list[di
 
 
 def commands(known: Mapping[str, Any], stack_name: str | None) -> list[tuple[str, str]]:
-    """What can be done with a batch at the command line."""
+    """Return what can be done with a batch at the command line."""
     if known["status"] == BatchStatus.EXPIRED:
         return []
     found = wording.commands(known, stack_name)
@@ -117,12 +117,12 @@ def commands(known: Mapping[str, Any], stack_name: str | None) -> list[tuple[str
 
 
 def source_name(uri: str | None) -> str:
-    """A file's name where it was uploaded, else the whole URI."""
+    """Return a file's name where it was uploaded, else the whole URI."""
     return display.source_name(uri) if uri else "–"
 
 
 def listed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch of the list: what `batches --json` shows, in words."""
+    """Return a batch of the list: what `batches --json` shows, in words."""
     counts = entry["counts"]
     not_ok = None if counts is None or entry["status"] in OPEN else sum(counts.values()) - counts.get("SUCCESS", 0)
     started = wording.instant(entry["started_at"]).removesuffix(" UTC") if entry["started_at"] else "–"
@@ -140,20 +140,20 @@ def cells(values: Mapping[str, Any] | None, most: int = CELL) -> dict[str, str]:
 
 
 def text(value: Any) -> str:
-    """A cell's text: nested values as JSON, null as nothing."""
+    """Return a cell's text: nested values as JSON, null as nothing."""
     if value is None or isinstance(value, str):
         return value or ""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def label(row_id: str) -> str:
-    """A row's number, or its id where that is of another form."""
+    """Return a row's number, or its id where that is of another form."""
     number = row_number(row_id)
     return visible(row_id, CELL) if number is None else f"{number:,}"
 
 
 def failure(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that did not succeed, for the list of them."""
+    """Return a row that did not succeed, for the list of them."""
     error = row["error"] or {}
     return {
         **row,

@@ -39,7 +39,7 @@ class Output:
 
 
 def stored(app: App, batch_id: str, row_id: str) -> dict[str, Any] | None:
-    """The item of a row in wire form; None when there is none, or it is past its time."""
+    """Return the item of a row in wire form; None when there is none, or it is past its time."""
     key = {"batch_id": {"S": batch_id}, "row_id": {"S": row_id}}
     answer = app.dynamodb.get_item(TableName=app.settings.results_table, Key=key, ConsistentRead=True)
     item: dict[str, Any] | None = answer.get("Item")
@@ -47,14 +47,17 @@ def stored(app: App, batch_id: str, row_id: str) -> dict[str, Any] | None:
 
 
 def plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of an item as JSON values, None of those it has not, without the packed output."""
+    """Return the attributes of an item as JSON values, None of those it has not, without the packed output."""
     return dict.fromkeys(_SHOWN) | {
         name: attribute_values.decode(value) for name, value in item.items() if name != "output"
     }
 
 
 def output_of(app: App, item: Mapping[str, Any]) -> Output | None:
-    """The target's whole output, as far as it is stored and can be shown; None of a row for which it gave none."""
+    """Return the target's whole output, as far as it is stored and can be shown.
+
+    None of a row for which it gave none.
+    """
     if "output" in item:
         return _shown(item["output"]["B"], "in the result")
     uri = item.get("output_s3_uri", {}).get("S", "")

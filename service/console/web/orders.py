@@ -38,7 +38,7 @@ class Order:
     execution_arn: str | None = None
 
     def end(self, problem: str = "") -> None:
-        """Notes that it came to its end."""
+        """Note that it came to its end."""
         self.problem, self.ended_at = problem, now_iso()
         self.state = FAILED if problem else DONE
 
@@ -57,7 +57,10 @@ class Orders:
         return [batch for batch, order in self._by_batch.items() if (order.kind, order.state) == (CSV, GOING)]
 
     def of(self, record: BatchRecord) -> Order | None:
-        """What was ordered for a batch and is not told by its record; an order that failed stays until the next."""
+        """Return what was ordered for a batch and is not told by its record.
+
+        An order that failed stays until the next.
+        """
         order = self._by_batch.get(record.batch_id)
         if order is None or order.kind == CSV or order.state != GOING:
             return order
@@ -70,7 +73,7 @@ class Orders:
         return order
 
     def _end_run(self, record: BatchRecord, order: Order, execution: dict[str, str]) -> None:
-        """Ends the order of a run whose execution ended and whose record, as it was read, knows nothing of it."""
+        """End the order of a run whose execution ended and whose record, as it was read, knows nothing of it."""
         if self._stack.app.records.get(record.batch_id).execution_arn == order.execution_arn:
             order.end()
             return
@@ -82,7 +85,7 @@ class Orders:
             order.end("the execution ended without running a row")
 
     def run_again(self, record: BatchRecord) -> None:
-        """Starts a run of the rows that did not succeed; raises BatchRefused, BatchRunning, BatchExpired."""
+        """Start a run of the rows that did not succeed; raise BatchRefused, BatchRunning, BatchExpired."""
         with self._lock:
             self._check_free(record)
             which = {"batch_id": record.batch_id, "status": None, "rows": None, "stored_input": False}

@@ -35,7 +35,10 @@ class Pages:
     stack_name: str | None
 
     def batches(self) -> str:
-        """The newest batches, or those prepared before the one that `before` and `after` name: its time and id."""
+        """Return the newest batches, or those prepared before the one that `before` and `after` name.
+
+        Its time and id.
+        """
         found = self._newest(request.args.get("before"), request.args.get("after"))
         records = list(islice(found, PAGE + 1))
         last = records[PAGE - 1] if len(records) > PAGE else None
@@ -140,7 +143,7 @@ class Pages:
         return render_template("rerun.html", batch_id=record.batch_id, selection=selection, cost=cost)
 
     def _kept(self) -> BatchRecord:
-        """The record of a batch whose results are not past their time; raises BatchExpired."""
+        """Return the record of a batch whose results are not past their time; raises BatchExpired."""
         record = self._record()
         if expired(record):
             last = record.csv_location or "none was made"

@@ -42,7 +42,7 @@ class StackGone(Exception):
 
 
 def create(stack: Stack, gate: Gate, orders: Orders, stack_name: str | None = None) -> Flask:
-    """The application of one stack; `stack_name` is that of a stack on AWS, as the commands shown name it."""
+    """Return the application of one stack; `stack_name` is that of a stack on AWS, as the commands shown name it."""
     app = Flask(__name__, static_folder=None, template_folder="assets")
     app.jinja_options = {
         "autoescape": True,
@@ -74,7 +74,7 @@ def create(stack: Stack, gate: Gate, orders: Orders, stack_name: str | None = No
 
 
 def _check_running(endpoint_url: str | None) -> None:
-    """Raises StackGone at once where botocore would try a closed port of this machine again and again."""
+    """Raise StackGone at once where botocore would try a closed port of this machine again and again."""
     if endpoint_url is None or request.endpoint == _asset.__name__:
         return
     place = urlsplit(endpoint_url)
@@ -88,7 +88,7 @@ def _check_running(endpoint_url: str | None) -> None:
 
 
 def _warm(stack: Stack) -> None:
-    """Makes the clients: a session is not to make them in several threads at once."""
+    """Make the clients: a session is not to make them in several threads at once."""
     app = stack.app
     for made in ("s3", "stepfunctions", "store", "reader", "plans", "records", "queries"):
         getattr(app, made)
@@ -101,7 +101,7 @@ def _asset(name: str) -> Response:
 
 
 def _problem(error: Exception) -> tuple[str, int]:
-    """An error as a page."""
+    """Return an error as a page."""
     title, said, code = _words(error)
     unnamed = isinstance(error, NotFound | RequestEntityTooLarge)  # or its form cannot be read
     batch_id = None if unnamed else request.values.get("id")
