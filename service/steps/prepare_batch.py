@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from service.batch import rerun
 from service.errors import BatchProcessorError, BatchRefused
 from service.extraction.stored_plan import to_json
 from service.limits import LONGEST_RUN
@@ -39,6 +38,8 @@ def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | No
     record that says why, unless not even its target has a name.
     """
     if isinstance(event["input"], dict) and event["input"].get("rerun_of") is not None:
+        from service.batch import rerun  # noqa: PLC0415 - with what reads results; a first run does without
+
         return rerun.prepare(app, event)
     parsed, problems = read_input(event["input"])
     record = _record(parsed, event)
