@@ -33,10 +33,13 @@ class Plans:
         self.load = lru_cache(maxsize=32)(self._load)
 
     def save(self, batch_id: str, plan: Plan) -> str:
-        """Store the plan and return its hash; the same plan has the same hash. BatchRefused when it is too large."""
-        document = json.dumps(plan.to_json(), sort_keys=True, separators=(",", ":")).encode()
-        digest = hashlib.sha256(document).hexdigest()[:16]
-        packed = zlib.compress(document)
+        """Store the plan and return its hash; the same plan has the same hash. BatchRefused when it is too large.
+
+        Keys are stored in the order of the mappings, which is that of the fields when the batch is run again.
+        """
+        document = plan.to_json()
+        digest = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+        packed = zlib.compress(json.dumps(document, separators=(",", ":")).encode())
         if len(packed) > PLAN_BYTES:
             message = f"the mappings take {len(packed)} bytes compressed; at most {PLAN_BYTES} can be stored"
             raise BatchRefused([Problem("output_mapping", message)])

@@ -18,6 +18,7 @@ from service.batch import progress as batch_progress
 from service.batch.progress import BatchExpired, BatchRunning
 from service.batch.selection import Wanted, read_wanted, select
 from service.errors import BatchRefused, NotFound
+from service.mapping.input_plan import InputPlan
 from service.models import Result, RowStatus, row_id
 from service.steps import aggregate_results
 from service.steps.prepare_batch import prepare
@@ -169,6 +170,20 @@ def test_another_mapping_has_another_plan(app: App, tool: str) -> None:  # noqa:
     assert (plan.input_mapping, plan.timeout_seconds) == ({"text": "said"}, 5)
     assert plan.ttl == app.plans.load(record.batch_id, record.plan_hash).ttl
     assert app.records.get(record.batch_id).plan_hash == batch["plan"]
+
+
+def test_fields_keep_the_order_of_the_mapping(app: App, tool: str) -> None:  # noqa: ARG001
+    mapping = {"text": "question", "id": "a number"}
+    fields = {"total": "z", "answer": "a"}
+    methods = {"extraction_methods": [{"method": "direct", "field_mappings": fields}]}
+    record = ended(app, ["FAILED", "SUCCESS"], input_mapping=mapping, output_mapping=methods)
+    first = app.plans.load(record.batch_id, record.plan_hash)
+    again(app, record)
+    second = app.plans.load(record.batch_id, app.records.get(record.batch_id).plan_hash)
+    for plan in (first, second):
+        given = InputPlan.of_json(plan.input_plan).fields({"id": "1", "text": "t"})
+        assert list(given) == ["question", "a number"]
+        assert plan.output_plan["columns"] == ["total", "answer"]
 
 
 def test_another_format_goes_under_a_name_of_its_own(app: App, tool: str) -> None:  # noqa: ARG001
