@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from made_results import BATCH, FUTURE, MOMENT, NOW, PAST, at_once, fill, kept, remap_of, requests_of, result, there
-from test_store import CASES
+from test_results import CASES
 
 from service.console import remap
 from service.console.remap import Outcome

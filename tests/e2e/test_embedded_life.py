@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from deployed import PROBE_ARN, Deployed, eventually
+from places import ROOT
 
 from service.console.local import saved_state
 from service.console.local import stack as local
@@ -235,7 +235,7 @@ def test_a_second_server_on_the_same_folder_ends_at_once(alive: Any) -> None:
     environment = {**alive.environment, "GATEWAY_PORT": "0", HOME_VARIABLE: str(alive.embedded.root)}
     second = subprocess.run(
         [sys.executable, "-m", "service.console.local.server"],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,

@@ -7,10 +7,10 @@ import re
 import runpy
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from places import ROOT
 from samtranslator.yaml_helper import yaml_parse
 
 from service.cost.workload import chunk_rows
@@ -22,8 +22,8 @@ from service.steps.failure import THROTTLE_WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "infra" / "batch_processor.asl.json").read_text()
 MAKER = runpy.run_path(str(ROOT / "infra" / "make_definition.py"))
 DEFINITION: dict[str, Any] = json.loads(TEXT)

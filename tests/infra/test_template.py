@@ -16,6 +16,7 @@ import boto3
 import pytest
 from botocore import xform_name
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from places import ROOT
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -26,7 +27,6 @@ from service.store.tables import BatchItem, ResultItem, TargetItem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 TEMPLATES = ("template.yaml", "examples/template.yaml")
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]

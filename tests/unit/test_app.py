@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -20,6 +19,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     UnknownServiceError,
 )
+from places import ROOT
 
 from handlers import write_result
 from service.app import App, from_environment
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from service.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 ATTEMPTS = 9  # calls of DynamoDB for one put: the first and eight more
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
 MODELS = (ResultItem, BatchItem, TargetItem)

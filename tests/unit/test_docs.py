@@ -21,10 +21,10 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from places import ROOT
 
 from service.console import yaml_core
 from service.errors import BatchRefused
@@ -39,7 +39,9 @@ from service.mapping.conversions import RowNotMapped
 from service.mapping.input_mapping import compile_input_mapping
 from service.mapping.transformations import TRANSFORMATIONS
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PAGE = ROOT / "docs" / "mapping.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 GIVEN = {"yaml mapping", "json output", "text output", "yaml input_mapping", "csv rows", "json value"}

@@ -9,18 +9,18 @@ import re
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jmespath
 import jsonschema
 import pytest
 import yaml
+from places import EXAMPLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 MAPPINGS = sorted((EXAMPLES / "mappings").glob("*.yaml"))
 FIELDS = ("exchange", "cabinet", "download_speed", "upload_speed")
 

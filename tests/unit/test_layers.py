@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 HANDLERS = sorted(path.stem for path in (ROOT / "handlers").glob("*.py") if path.stem != "__init__")
 MAKES_CLIENTS = {"app.py", "session.py", "console/stacks.py", "console/local/stack.py"}
 CONSOLE = {"click", "rich", "yaml", "flask", "ministack", "samtranslator", "moto"}

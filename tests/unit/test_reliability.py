@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 LINES = [
     line
     for line in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()

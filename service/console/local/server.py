@@ -1,8 +1,8 @@
 """The embedded AWS: ministack in a process of its own, mended where it does not do as AWS does.
 
 Run by `service.console.local.stack` as `python -m service.console.local.server`. Every patch names what AWS does, and
-`check` fails when ministack is no longer what a patch was written for (tests/unit/test_embedded.py calls it). Written
-against ministack 1.5.33.
+`check` fails when ministack is no longer what a patch was written for; its test calls it. Written against ministack
+1.5.33.
 """
 
 from __future__ import annotations

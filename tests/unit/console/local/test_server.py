@@ -9,13 +9,16 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from places import ROOT
 
 from service.console.local import server
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MODULES = "from ministack.core import lambda_runtime; from ministack.services import lambda_svc, stepfunctions"
 
 

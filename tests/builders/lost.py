@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore import xform_name
 from botocore.exceptions import ConnectionClosedError
+from places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-SERVICE = Path(__file__).parents[2] / "service"
+SERVICE = ROOT / "service"
 RECORDS, REGISTRY = SERVICE / "store" / "batches.py", SERVICE / "store" / "registry.py"
 READS = ("get_", "list_", "describe_", "head_", "query", "scan", "batch_get_", "transact_get_", "select_")
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from places import EXAMPLES
 
 from service.errors import BatchRefused
 from service.mapping.conversions import RowNotMapped
@@ -27,7 +27,6 @@ SENTIMENT = {
     "properties": {"text": {"type": "string", "minLength": 1}, "review": {"type": "string", "minLength": 1}},
     "anyOf": [{"required": ["text"]}, {"required": ["review"]}],
 }
-EXAMPLES = Path(__file__).parents[2] / "examples"
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 

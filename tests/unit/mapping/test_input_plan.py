@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from places import CASES
 
 from service.mapping.conversions import RowNotMapped
 from service.mapping.input_mapping import compile_input_mapping
 from service.mapping.input_plan import InputPlan
 
-FOLDER = Path(__file__).parent.parent / "cases"
 KEYS = {"comment", "given", "input_mapping", "result", "error"}
 
 
 def every() -> list[Any]:
     found = []
-    for path in sorted(FOLDER.glob("input_*.json")):
+    for path in sorted(CASES.glob("input_*.json")):
         for part in json.loads(path.read_text(encoding="utf-8")):
             for case in part["cases"]:
                 full = {"given": part["given"], **case}

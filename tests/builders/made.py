@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import zipfile
@@ -87,6 +88,13 @@ def event_of(given: Any, name: str = "run-1") -> dict[str, Any]:
         "execution_arn": execution_arn(name),
         "started_at": "2025-01-01T00:00:00.000Z",
     }
+
+
+def lines_of(app: App, location: str) -> list[dict[str, str]]:
+    """The lines of a CSV in S3, each by column."""
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    text = app.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def rows_csv(count: int) -> str:

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made import MACHINE, chunk_event, execution_arn, finished, make_tool, manifest, prepared, role, row_event, rows_csv
+from made import (
+    MACHINE,
+    chunk_event,
+    execution_arn,
+    finished,
+    lines_of,
+    make_tool,
+    manifest,
+    prepared,
+    role,
+    row_event,
+    rows_csv,
+)
 
 from service.batch import closing
 from service.batch import progress as batch_progress
@@ -62,12 +72,6 @@ def run_row(app: App, batch: dict[str, Any], number: int, failing: tuple[int, ..
 
 def ended(app: App, batch: dict[str, Any], **more: Any) -> dict[str, Any]:
     return aggregate_results.aggregate(app, {"batch": batch, **more}, remaining)
-
-
-def lines_of(app: App, location: str) -> list[dict[str, str]]:
-    bucket, _, key = location.removeprefix("s3://").partition("/")
-    text = app.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def closing_event(name: str = "run-1", status: str = "ABORTED", given: Any = None, **detail: Any) -> dict[str, Any]:

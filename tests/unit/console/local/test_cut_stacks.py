@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from places import ROOT
 
 from service.console.local.cut_stacks import CUT, mend
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 STACK: dict[str, Any] = {
     "StackStatus": "CREATE_COMPLETE",
     "_template": {"Resources": {"Table": {"Type": "AWS::DynamoDB::Table"}, "Role": {}}, "Outputs": {"A": 1}},

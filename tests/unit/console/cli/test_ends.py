@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from made import make_tool, prepared, rows_csv, stored
+from places import ROOT
 
 from service.batch import closing
 from service.console import batch_status, stacks
@@ -104,7 +105,7 @@ def test_a_closed_stderr_changes_no_exit_code(tmp_path: Path) -> None:
     code = "import sys; from service.console.cli import main as c; sys.argv[1:] = ['run', 'no.csv', '--target', 't']; "
     code += "c.main()"
     command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>&-"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False, timeout=60).returncode == 2
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from places import CASES
 
 from service.errors import BatchRefused
 from service.expressions.language import ExpressionFault, compile_expression
 from service.extraction.compiler import compile_output_mapping
 from service.extraction.stored_plan import of_json, to_json
 
-FOLDER = Path(__file__).parent.parent / "cases"
 EXPRESSION_KEYS = {"comment", "given", "expression", "result", "error", "position", "reason"}
 MAPPING_KEYS = {
     "comment",
@@ -35,7 +34,7 @@ MAPPING_KEYS = {
 
 def every(key: str) -> list[Any]:
     found = []
-    for path in sorted([*FOLDER.glob("expressions_*.json"), *FOLDER.glob("mapping_*.json")]):
+    for path in sorted([*CASES.glob("expressions_*.json"), *CASES.glob("mapping_*.json")]):
         for group, part in enumerate(json.loads(path.read_text(encoding="utf-8"))):
             for number, case in enumerate(part["cases"]):
                 if key in case:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import CASES as CASES_FOLDER
 
 from service.errors import BatchRefused
 from service.expressions.json_text import candidates, opened
@@ -18,10 +18,9 @@ from service.extraction.methods import METHODS
 if TYPE_CHECKING:
     from service.extraction.fields import OutputPlan
 
-FOLDER = Path(__file__).parent.parent / "cases"
 CASES = [
     case
-    for path in sorted(FOLDER.glob("mapping_*.json"))
+    for path in sorted(CASES_FOLDER.glob("mapping_*.json"))
     for part in json.loads(path.read_text(encoding="utf-8"))
     for case in part["cases"]
 ]

@@ -7,16 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from places import ROOT
 
 from service.console.local import saved_state
 from service.console.local.saved_state import Saver, changes
 from service.console.local.stack import Embedded, _past_proxies, _without_proxies
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 OWN = "import sys, pathlib; from service.console.local import saved_state as s; s.own(pathlib.Path(sys.argv[1]), 7); "
 
 

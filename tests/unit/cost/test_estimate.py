@@ -7,12 +7,12 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 from samtranslator.yaml_helper import yaml_parse
 
 from service.cost import prices, usage
@@ -24,7 +24,6 @@ from service.plan import Plan, RetryPolicy
 from service.request import chunking
 from service.store import results
 
-ROOT = Path(__file__).parents[2]
 DEFINITION = json.loads((ROOT / "infra" / "batch_processor.asl.json").read_text())
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]

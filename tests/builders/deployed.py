@@ -40,7 +40,7 @@ class Deployed:
         """The probe as a Lambda function of the name `tool-probe`, which the embedded stack may call."""
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
-            archive.write(CHECKOUT / "tests" / "e2e" / "probe.py", "probe.py")
+            archive.write(CHECKOUT / "tests" / "builders" / "probe.py", "probe.py")
         self.stack.app.lambda_client.create_function(
             FunctionName="tool-probe",
             Runtime="python3.13",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from places import ROOT
 
 from service.console import explain, mapping_files, target_files, yaml_core
 from service.console.cli.main import cli, main
@@ -18,7 +19,6 @@ from service.extraction.compiler import compile_output_mapping
 from service.mapping.schema import PATH, compile_input_schema
 from service.models import kind_of_arn
 
-ROOT = Path(__file__).parents[2]
 CASES = sorted((ROOT / "tests" / "cases").glob("mapping_*.json"))
 TOOL = "arn:aws:lambda:eu-west-1:123456789012:function:line"
 AGENT = "arn:aws:states:eu-west-1:123456789012:stateMachine:line"
