@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +37,39 @@ _answers = {"stderr": False}
 def answer_on_stderr() -> None:
     """Have answers go to stderr from now on: stdout takes the results themselves."""
     _answers["stderr"] = True
+
+
+class _Outliving:
+    """A stream whose reader may go: what is written after that goes nowhere, and nobody is told."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except BrokenPipeError:
+            self._go_on()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def outlive_readers() -> None:
+    """Go on when nobody reads what is said any more (`| head`): a batch that was paid for is fetched to its end."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is not None:  # None where a shell has closed it
+            setattr(sys, name, _Outliving(stream))
 
 
 def stdout() -> Console:
@@ -162,11 +196,14 @@ def causes(errors: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
         more = ", …" if group["count"] > len(group["row_ids"]) else ""
         alike = "; the others differ in numbers, ids or quoted values" if group.get("alike") else ""
         least = "at least " if group.get("at_least") else ""
+        if not group["count"]:  # of the batch as a whole, not of rows
+            console.print(f"  {escape(kind)}: {escape(_CONTROL.sub('', first_line))}")
+            continue
         console.print(f"  {least}{group['count']:>6,} × {escape(kind)}: {escape(_CONTROL.sub('', first_line))}")
         console.print(f"           [dim]{escape(row_list(group['row_ids']))}{more}{alike}[/]")
     shown = sum(group["count"] for group in errors)
     total = sum(count for status, count in counts.items() if status != RowStatus.SUCCESS)
-    if total > shown:
+    if total > shown > 0:
         console.print(f"  {total - shown:>6,} of rarer causes")
 
 

@@ -168,7 +168,11 @@ def ended(stack: Stack, batch_id: str, execution: dict[str, Any]) -> dict[str, A
         if record.row_count is not None and execution["status"] in ("ABORTED", "TIMED_OUT"):
             return batch_progress.result_of(record)
     what = f"{execution['status']} {execution.get('error') or ''}".strip()
-    raise CouldNotRun(f"batch {batch_id}: its execution ended {what}: {message}")
+    raise CouldNotRun(
+        f"batch {batch_id}: its execution ended {what}: {message}\n"
+        f"What is stored stays: batch-processor status '{batch_id}'\n"
+        f"To run the other rows: batch-processor rerun '{batch_id}'"
+    )
 
 
 def is_refused_order(record: BatchRecord) -> bool:
@@ -188,6 +192,8 @@ def find(stack: Stack, given: str) -> BatchRecord:
     Raises NotFound.
     """
     records = stack.app.records
+    if not given.strip():
+        raise NotFound("the batch has no name: give its id, the beginning of it, or `last`")
     if given == "last":
         newest = next(ran(records.newest()), None)
         if newest is None:

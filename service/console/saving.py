@@ -25,7 +25,6 @@ _OTHER_FORMATS = frozenset(
     {".xlsx", ".xlsm", ".xls", ".ods", ".tsv", ".json", ".xml", ".yaml", ".yml", ".pdf", ".db", ".sqlite", ".avro"}
     | {".orc", ".arrow", ".feather", ".zip", ".tar", ".7z", ".bz2", ".xz", ".zst"}
 )
-_ENDS = 65_536  # bytes that are compared at the beginning and at the end of a file
 
 
 class NotSaved(BatchProcessorError):
@@ -112,46 +111,46 @@ def _try_folder(path: Path) -> None:
 
 
 def is_copy(s3: Any, uri: str, path: Path) -> bool:
-    """Tell whether a file is a copy of an object, by its size, its beginning and its end."""
+    """Tell whether a file is a copy of an object, byte for byte."""
     bucket, key = split_s3_uri(uri) or ("", "")
     try:
-        size = int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"])
+        size = int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"]) if key else -1
     except s3.exceptions.ClientError:
         return False
     if path.stat().st_size != size:
         return False
+    _, blocks = bodies.opened(s3, bucket, key)
     with path.open("rb") as file:
-        for start in {0, max(0, size - _ENDS)}:
-            file.seek(start)
-            mine = file.read(_ENDS)
-            if (
-                mine
-                and mine
-                != s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + len(mine) - 1}")["Body"].read()
-            ):
-                return False
-    return True
+        return all(file.read(len(block)) == block for block in blocks)
 
 
-def fetch(s3: Any, uri: str, path: Path, batch_id: str) -> None:
+def fetch(s3: Any, uri: str, path: Path, batch_id: str, *, new: bool = False) -> None:
     """Write an object of S3 to a file, a device or a pipe; raises NotSaved, and leaves no half file.
 
-    A file appears whole, beside which it was written; a symbolic link stays one, and what it leads to is replaced.
+    A file appears whole, beside which it was written; a symbolic link stays one, and what it leads to is replaced. With
+    `new` there was none when the command began: one that something else has made since then stays.
     """
     bucket, key = split_s3_uri(uri) or ("", "")
     _, blocks = bodies.opened(s3, bucket, key)
     try:
-        write(path, blocks)
+        write(path, blocks, new=new)
     except OSError as error:
-        why = error.strerror or str(error)
+        why = (
+            "something else has made it meanwhile"
+            if isinstance(error, FileExistsError)
+            else error.strerror or str(error)
+        )
         raise NotSaved(
             f"{path} could not be written: {why}\nThe results are whole at {uri}; to fetch them elsewhere:\n"
             f"  batch-processor aggregate '{batch_id}' -o FILE"
         ) from error
 
 
-def write(path: Path, blocks: Iterable[bytes]) -> None:
-    """Write a file whole or not at all; a device or a pipe is written to. Raises OSError."""
+def write(path: Path, blocks: Iterable[bytes], *, new: bool = False) -> None:
+    """Write a file whole or not at all, a `new` one only where there is none; a device or a pipe is written to.
+
+    Raises OSError, FileExistsError of a new one that is there.
+    """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             for block in blocks:
@@ -164,7 +163,11 @@ def write(path: Path, blocks: Iterable[bytes]) -> None:
             for block in blocks:
                 file.write(block)
             os.fchmod(file.fileno(), _mode(target))
-        Path(name).replace(target)
+        if new:
+            os.link(name, target)  # unlike a replacement, this fails where there is a file
+            Path(name).unlink()
+        else:
+            Path(name).replace(target)
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
@@ -181,10 +184,13 @@ def _mode(target: Path) -> int:
 
 
 def to_stdout(s3: Any, uri: str) -> None:
-    """Write an object of S3 to stdout."""
+    """Write an object of S3 to stdout, as far as somebody reads it."""
     bucket, key = split_s3_uri(uri) or ("", "")
     blocks: Iterator[bytes]
     _, blocks = bodies.opened(s3, bucket, key)
-    for block in blocks:
-        sys.stdout.buffer.write(block)
-    sys.stdout.buffer.flush()
+    try:
+        for block in blocks:
+            sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

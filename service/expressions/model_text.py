@@ -19,6 +19,12 @@ _TOKEN = re.compile(
     rf"(?P<fence>```[A-Za-z0-9]*+\s*+(?=[\[{{]))|(?P<value>[\[{{](?=\s*+[\[{{\"]))|(?P<open>{_OPEN})|(?P<close>{_CLOSE})",
     re.IGNORECASE,
 )
+# OpenAI's Harmony format: what a model says to nobody stands in the channels analysis and commentary.
+_CHANNEL = "<|channel|>"
+_FINAL = f"{_CHANNEL}final<|message|>"
+_MESSAGE_END = re.compile(r"<\|(?:end|return|start|call)\|>")
+# What begins an answer at the end of a text that never gives it: a bracket, or a fence with its language.
+_BEGUN = re.compile(r"(?:[\[{]|```[A-Za-z0-9]++)\s*+\Z")
 _CLOSING_FENCE = re.compile(r"\s*+(?:```|\Z)")
 _PART = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]|,(?=\s*+[\]}])', re.DOTALL)
 _DECODER = json.JSONDecoder()
@@ -36,6 +42,8 @@ class Spoken(NamedTuple):
 
 def has_reasoning(text: str) -> bool:
     """Whether a tag of reasoning stands in it."""
+    if _CHANNEL in text:
+        return True
     return ("<" in text or ("[" in text and "THINK]" in text.upper())) and _TAG.search(text) is not None
 
 
@@ -46,8 +54,13 @@ def without_reasoning(text: str) -> str:
 
 @lru_cache(maxsize=32)
 def spoken(text: str) -> Spoken:
-    """Return the text read once, from its beginning to its end."""
+    """Return the text read once, from its beginning to its end.
+
+    A draft is no answer: where an answer follows that is broken or cut off, no value counts that stands before it.
+    """
+    text = _final_channel(text)
     pieces: list[str] = []
+    read = 0  # characters of the text without reasoning up to the end of the last value
     values: list[tuple[Any, bool]] = []
     place = start = unended = 0
     while (token := _TOKEN.search(text, place)) is not None:
@@ -73,9 +86,38 @@ def spoken(text: str) -> Spoken:
                 place = tag.start()
             elif kind == "fence" and isinstance(value, dict | list) and _CLOSING_FENCE.match(text, place):
                 values.append((value, True))
+                read = sum(map(len, pieces)) + place - start
             elif isinstance(value, dict) or _is_records(value):
                 values.append((value, False))
-    return Spoken("".join(pieces) + text[start:], tuple(values))
+                read = sum(map(len, pieces)) + place - start
+    whole = "".join(pieces) + text[start:]
+    return Spoken(whole, () if _is_tried_again(whole[read:], [value for value, _ in values]) else tuple(values))
+
+
+def _final_channel(text: str) -> str:
+    """Return what stands in the final channel of a text in the Harmony format; any other text as it is."""
+    if _CHANNEL not in text:
+        return text
+    _, found, final = text.rpartition(_FINAL)
+    return _MESSAGE_END.split(final, maxsplit=1)[0] if found else ""
+
+
+def _is_tried_again(rest: str, values: list[Any]) -> bool:
+    """Tell whether an answer that cannot be read follows those that can: begun and cut off, or with their names in it.
+
+    Prose in braces that has none of the names is no answer.
+    """
+    if "{" not in rest and "[" not in rest and "```" not in rest:
+        return False
+    if _BEGUN.search(rest):
+        return True
+    records = [record for value in values for record in (value if isinstance(value, list) else [value])]
+    names = {name for record in records if isinstance(record, dict) for name in record if name.strip()}
+    if not names:
+        return False
+    quote = "[\"'`\u2018\u2019\u201c\u201d]?"
+    named = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.search(rf"[\[{{,]\s*+{quote}(?:{named}){quote}\s*+:", rest[rest.find("{") :]) is not None
 
 
 def _is_records(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.excerpt import excerpt
 from service.expressions.json_text import stepped, text_of
+from service.expressions.values import to_boolean
 from service.extraction.retry_after import retry_after
 from service.models import RowStatus
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _CODES = ("statusCode", "status_code", "StatusCode")
 # What stands beside the status of an HTTP answer; a status alone among other fields may be a field like them.
-_HTTP = frozenset({"body", "headers", "multiValueHeaders", "isBase64Encoded", "message", "error", "errors", "detail"})
+_HTTP = frozenset(
+    {"body", "headers", "multiValueHeaders", "isBase64Encoded", "message", "error", "errors", "errorMessage", "detail"}
+)
 _PAYLOADS = frozenset({"Payload", "ResponseBody"})  # lambda:invoke, http:invoke
 _PROBLEM = frozenset({"title", "detail", "error"})  # RFC 9457, and Spring's answer, beside `status`
 _ENDED_BADLY = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})  # DescribeExecution's statuses
 _SIGNS = frozenset(
-    {*_CODES, "success", "error", "errorMessage", "FunctionError", "ResponseMetadata", "Status", "status", "content"}
+    {*_CODES, "success", "error", "errors", "Error", "errorMessage", "message", "code", "FunctionError"}
+    | {"ResponseMetadata", "Status", "status", "content"}
 )
 _NO_ERRORS = frozenset({"", "none", "null", "no", "false", "0", "n/a", "ok", "no error", "no errors", "nil", "-"})
 _TEXTS = ("message", "errorMessage", "error", "detail", "error_description", "description", "reason", "title", "Cause")
@@ -40,6 +44,18 @@ _STAYS = re.compile(
     r"insufficient_quota|invalid|not.?found|denied|unauthor|forbidden|not.{0,8}retr|permission", re.IGNORECASE
 )
 _LONGEST = 200
+# What API Gateway answers when it cannot call a function at all (API Gateway guide, "Gateway response types").
+_GATEWAY = frozenset(
+    {
+        "internal server error",
+        "service unavailable",
+        "too many requests",
+        "limit exceeded",
+        "endpoint request timed out",
+    }
+    | {"network error communicating with endpoint", "forbidden", "missing authentication token", "unauthorized"}
+)
+_CODED = frozenset({"code", "message", "type", "status", "details", "detail", "requestId", "request_id"})
 
 
 class Fault(NamedTuple):
@@ -127,15 +143,34 @@ def _faults(watch: Watch, view: dict[str, Any]) -> Iterator[tuple[Fault, int | N
     if str(view.get("Status")) in _ENDED_BADLY and ("ExecutionArn" in view or "executionArn" in view):
         kind = _type_of(view, "ExecutionFailed")
         yield Fault(kind, f"the execution of the target ended {view['Status']}{_told(view)}"), None
-    if "errorMessage" in view and "errorType" in view and watch.named.isdisjoint(("errorMessage", "errorType")):
+    if _is_error(view.get("errorMessage")) and watch.named.isdisjoint(("errorMessage", "errorType")):
+        yield Fault(_type_of(view, "ToolError"), f"the target answered with an error{_told(view)}"), None
+    if all(isinstance(view.get(key), str) for key in ("Error", "Cause")) and watch.named.isdisjoint(("Error", "Cause")):
         yield Fault(_type_of(view, "ToolError"), f"the target answered with an error{_told(view)}"), None
     if "error" not in watch.named and _is_error(view.get("error")):
         error = view["error"]
         inner = error.get("code", error.get("status")) if isinstance(error, dict) else None
         kind = _type_of(error, "ToolError")
         yield Fault(kind, f"the target answered with an error{_told(error) or _told(view)}"), _number(inner)
-    if view.get("success") is False and "success" not in watch.named:
+    if "errors" not in watch.named and isinstance(view.get("errors"), list) and _is_error(view["errors"]):
+        yield Fault("ToolError", f"the target answered with errors{_told(view['errors'][0]) or _told(view)}"), None
+    success = view.get("success")
+    if "success" not in watch.named and isinstance(success, bool | str) and to_boolean(success) is False:
         yield Fault("ToolError", f"the target answered with success: false{_told(view)}"), None
+    yield from _in_words(watch, view)
+
+
+def _in_words(watch: Watch, view: dict[str, Any]) -> Iterator[tuple[Fault, int | None]]:
+    """Yield what says by words alone that it is no answer: a status `error`, a code with its message, API Gateway's."""
+    if not watch.named.isdisjoint(_CODED) or not isinstance(view.get("message"), str):
+        return
+    if view.get("status") == "error":
+        yield Fault("ToolError", f"the target answered with the status error{_told(view)}"), None
+    code = _number(view.get("code"))
+    if code is not None and view.keys() <= _CODED:
+        yield Fault(f"StatusCode{code}", f"the target answered with the code {code}{_told(view)}"), code
+    elif view.keys() == {"message"} and view["message"].strip().rstrip(".").casefold() in _GATEWAY:
+        yield Fault("ToolError", f"the target answered with an error{_told(view)}"), None
 
 
 def _status(watch: Watch, view: dict[str, Any]) -> int | None:
@@ -156,6 +191,8 @@ def _number(value: Any) -> int | None:
     """Return an HTTP status of 400 and above, as a number or its digits."""
     if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
         value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and 400 <= value < 600 else None
 
 
@@ -163,6 +200,8 @@ def _is_error(error: Any) -> bool:
     """Whether a field `error` tells of one: a number may be a measure, and "none" is none."""
     if isinstance(error, str):
         return error.strip().casefold() not in _NO_ERRORS
+    if isinstance(error, list):
+        return any(isinstance(one, str | dict) and _is_error(one) for one in error)
     return error is True or (isinstance(error, dict) and any(value not in (None, "", 0) for value in error.values()))
 
 

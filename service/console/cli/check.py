@@ -64,6 +64,7 @@ def check(  # noqa: PLR0913 - one argument per option
 
     Every problem is shown at once. The sampled rows are kept: `rerun` runs the others, and pays for none twice.
     """
+    display.outlive_readers()
     given = runs.read_mapping(mapping) if mapping else {}
     path = None if csv.startswith("s3://") else results.readable(csv)
     stack = open_stack(stack_name, start=True)

@@ -53,6 +53,8 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _destination(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not given.strip():
+        raise click.BadParameter("is empty: name a file, or leave it out")
     return STDOUT if given in STDOUT_NAMES else given
 
 

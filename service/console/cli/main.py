@@ -103,14 +103,18 @@ def run(  # noqa: PLR0913 - one argument per option
     as_json: bool,
 ) -> int:
     """Run every row of CSV (a file or s3://…) through a target and fetch the results."""
+    display.outlive_readers()
     given = runs.read_mapping(mapping) if mapping else {}
     path = None if csv.startswith("s3://") else results.readable(csv)
-    destination = output or results.default_output(csv, given)
+    destination = results.default_output(csv, given) if output is None else output
     given = runs.as_named(given, destination)
     results.check_stdout(destination, as_json=as_json)
     inputs = [csv, *([str(mapping)] if mapping else [])]
     saving.check(destination, inputs=inputs, replaces=lambda file: may_replace(file, force=force))
+    new = not (force or Path(destination).exists())
     stack = open_stack(stack_name, start=True)
+    if not force:
+        results.check_object(stack, destination)
     given |= {"csv_s3_uri": csv if path is None else runs.upload(stack, path), "target": target}
     given |= said_of_source(given, encoding, delimiter)
     if limit is not None:
@@ -127,7 +131,7 @@ def run(  # noqa: PLR0913 - one argument per option
     display.tell(f"batch {batch_id}")
     result = results.followed(stack, batch_id, execution_arn)
     display.source_note(stack.app.records.get(batch_id).source)
-    results.finish(stack, result, destination, as_json=as_json)
+    results.finish(stack, result, destination, as_json=as_json, new=new)
     return 0 if runs.succeeded(result, (given.get("execution_config") or {}).get("limit")) else 1
 
 
@@ -194,6 +198,7 @@ def aggregate(  # noqa: PLR0913 - one argument per option
     batch: str, output: str | None, stack_name: str | None, *, force: bool, raw_cells: bool, as_json: bool
 ) -> int:
     """Make the CSV of a batch again from its stored results."""
+    display.outlive_readers()
     stack = open_stack(stack_name)
     record = runs.find(stack, batch)
     destination = output or results.own_output(record)
@@ -225,6 +230,7 @@ def remap_batch(  # noqa: PLR0913 - one argument per option
     as_json: bool,
 ) -> int:
     """Extract the fields of a batch again from its stored outputs, calling no target, and make its CSV."""
+    display.outlive_readers()
     given = runs.read_mapping(mapping)
     stack = open_stack(stack_name)
     record = runs.find(stack, batch)
@@ -284,6 +290,14 @@ def _exit_code(error: Exception) -> int:
 
 def main() -> None:
     """Run the command; exit with 0, 1, 2, 3 or 130."""
+    streams = sys.stdout, sys.stderr
+    try:
+        _run()
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -61,6 +61,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     as_json: bool,
 ) -> int:
     """Run the rows of a batch that did not succeed again: same batch, same row ids, one CSV with everything."""
+    display.outlive_readers()
     given = runs.read_mapping(mapping) if mapping else {}
     place = saving.s3_place(output or "")
     stack = open_stack(stack_name)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from rich.markup import escape
 
 from service.console import display, runs, saving, spending
 from service.console.cli.common import may_replace
 from service.cost.estimate import money
-from service.errors import BatchRefused, Problem
+from service.errors import BatchRefused, Problem, SourceChanged
 from service.export import multi_file
 from service.models import split_s3_uri
 from service.request.columns import SUFFIXES, file_name, format_of
@@ -58,6 +59,9 @@ def checked(stack: stacks.Stack, destination: str, record: Any, *, force: bool, 
     check_stdout(destination, as_json=as_json)
 
     def replaces(path: Path) -> bool:
+        if saving.is_copy(stack.app.s3, record.source.get("uri") or "", path):
+            message = f"{path} is the batch's source, which the results would replace: give them another name"
+            raise BatchRefused([Problem("-o", message)])
         return _is_own(stack, record, path, destination) or may_replace(path, force=force)
 
     saving.check(destination, inputs=[record.source.get("uri") or ""], replaces=replaces)
@@ -71,6 +75,18 @@ def _is_own(stack: stacks.Stack, record: Any, path: Path, destination: str) -> b
     return saving.is_copy(stack.app.s3, file_name(record.csv_location, int(number)), path)
 
 
+def check_object(stack: stacks.Stack, destination: str) -> None:
+    """Refuse an object of S3 that is there; raises BatchRefused. What may not be looked at is left to the batch."""
+    place = saving.s3_place(destination)
+    if place is None:
+        return
+    try:
+        stack.app.s3.head_object(Bucket=place[0], Key=place[1])
+    except ClientError:
+        return
+    raise BatchRefused([Problem("-o", f"{destination} exists: --force replaces it, or give another key")])
+
+
 def check_stdout(destination: str, *, as_json: bool) -> None:
     """Refuse two documents on stdout; with the results there, everything else that is said goes to stderr."""
     if destination != saving.STDOUT:
@@ -80,7 +96,7 @@ def check_stdout(destination: str, *, as_json: bool) -> None:
     display.answer_on_stderr()
 
 
-def download(stack: stacks.Stack, result: dict[str, Any], destination: str) -> str | None:
+def download(stack: stacks.Stack, result: dict[str, Any], destination: str, *, new: bool = False) -> str | None:
     """Fetch what a batch made, all its files where it is several; return their paths. Raises NotSaved."""
     bucket, first = split_s3_uri(result["csv_location"]) or ("", "")
     keys = multi_file.keys_of(stack.app.s3, bucket, first)
@@ -93,7 +109,7 @@ def download(stack: stacks.Stack, result: dict[str, Any], destination: str) -> s
     path, paths = Path(destination), []
     for number, key in enumerate(keys, 1):
         paths.append(path.with_name(file_name(path.name, number)))
-        saving.fetch(stack.app.s3, f"s3://{bucket}/{key}", paths[-1], result["batch_id"])
+        saving.fetch(stack.app.s3, f"s3://{bucket}/{key}", paths[-1], result["batch_id"], new=new)
     return ", ".join(map(str, paths))
 
 
@@ -108,16 +124,25 @@ def report(result: dict[str, Any], saved: str | None, *, as_json: bool, ran: int
     if result["counts"]["SUCCESS"] != result["row_count"]:
         name = result["batch_id"]
         display.stdout().print(f"[dim]Rows that did not succeed:[/] batch-processor failed '{name}'")
-        display.stdout().print(f"[dim]To run them again:[/] batch-processor rerun '{name}'")
+        if any(group["error"] == SourceChanged.__name__ for group in result["errors"]):
+            display.stdout().print("[dim]The source was replaced meanwhile:[/] a new batch runs those rows")
+        else:
+            display.stdout().print(f"[dim]To run them again:[/] batch-processor rerun '{name}'")
 
 
-def finish(
-    stack: stacks.Stack, result: dict[str, Any], destination: str, *, as_json: bool, ran: int | None = None
+def finish(  # noqa: PLR0913 - of a run or a rerun
+    stack: stacks.Stack,
+    result: dict[str, Any],
+    destination: str,
+    *,
+    as_json: bool,
+    ran: int | None = None,
+    new: bool = False,
 ) -> None:
     """Fetch the CSV of a batch that has just ended, if it has one, and show the result; `ran`: rows run again."""
     saved = None
     if result["csv_location"]:
-        saved = destination if saving.s3_place(destination) else download(stack, result, destination)
+        saved = destination if saving.s3_place(destination) else download(stack, result, destination, new=new)
     report(result, saved, as_json=as_json, ran=ran)
     if not as_json and (cost := spending.so_far(stack.app, stack.app.records.get(result["batch_id"]))) is not None:
         beside = "" if cost.target_usd is not None else ", beside the target's own"

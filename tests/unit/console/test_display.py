@@ -163,3 +163,10 @@ def test_a_row_that_arrives_is_one_line(
 def test_counts(capsys: pytest.CaptureFixture[str]) -> None:
     display.row_counts({"SUCCESS": 1_234_567, "FAILED": 0, "any [x]": 2})
     assert capsys.readouterr().out == "  SUCCESS            1,234,567\n  any [x]                    2\n"
+
+
+def test_a_cause_of_no_row_is_told_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch whose stack was killed: its rows have no result, and why is the execution's."""
+    group = {"status": "FAILED", "error": "FAILED", "message": "the execution failed", "count": 0, "row_ids": []}
+    display.causes([group], {"SUCCESS": 2, "NOT_RUN": 1_098})
+    assert capsys.readouterr().out == "Why:\n  FAILED: the execution failed\n"

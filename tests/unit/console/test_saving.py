@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.console import saving
+from service.console.cli import results
+from service.console.stacks import Stack
 from service.errors import BatchRefused
+from service.record import BatchRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +122,7 @@ def test_a_full_disk_leaves_the_results_in_s3_and_says_how_to_fetch_them(
     uri = f"s3://{app.settings.data_bucket}/results/out.csv"
     app.s3.put_object(Bucket=app.settings.data_bucket, Key="results/out.csv", Body=b"x" * 100)
 
-    def full(_path: Path, _blocks: Any) -> None:
+    def full(_path: Path, _blocks: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
@@ -132,13 +135,45 @@ def test_a_full_disk_leaves_the_results_in_s3_and_says_how_to_fetch_them(
     assert (tmp_path / "out.csv").read_bytes() == b"x" * 100
 
 
-def test_a_copy_is_known_by_its_ends(app: App, tmp_path: Path) -> None:
+def test_a_copy_is_known_byte_for_byte(app: App, tmp_path: Path) -> None:
     body = bytes(range(256)) * 1000
     uri, path = f"s3://{app.settings.data_bucket}/results/out.csv", tmp_path / "out.csv"
     path.write_bytes(body)
     assert not saving.is_copy(app.s3, uri, path)
     app.s3.put_object(Bucket=app.settings.data_bucket, Key="results/out.csv", Body=body)
     assert saving.is_copy(app.s3, uri, path)
-    for other in (body[:-1] + b"x", b"x" + body[1:], body[:-1], b""):
+    for other in (body[:-1] + b"x", b"x" + body[1:], body[:100_000] + b"x" + body[100_001:], body[:-1], b""):
         path.write_bytes(other)
         assert not saving.is_copy(app.s3, uri, path)
+
+
+def test_a_new_file_is_not_put_over_one_that_was_made_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    saving.write(path, [b"first"], new=True)
+    with pytest.raises(FileExistsError):
+        saving.write(path, [b"second"], new=True)
+    assert path.read_bytes() == b"first"
+    assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+    saving.write(path, [b"third"])
+    assert path.read_bytes() == b"third"
+
+
+def test_the_source_of_a_batch_is_not_replaced_even_by_force(app: App, tmp_path: Path) -> None:
+    path, bucket = tmp_path / "in.csv", app.settings.data_bucket
+    path.write_text("id\n1\n")
+    app.s3.put_object(Bucket=bucket, Key="uploads/x/in.csv", Body=path.read_bytes())
+    record = BatchRecord("echo#1", source={"uri": f"s3://{bucket}/uploads/x/in.csv"})
+    stack = Stack(app, "stack", "machine", "aggregator")
+    with pytest.raises(BatchRefused, match="is the batch's source"):
+        results.checked(stack, str(path), record, force=True, as_json=False)
+    path.write_text("id\n2\n")
+    results.checked(stack, str(path), record, force=True, as_json=False)
+
+
+def test_an_object_that_is_there_is_replaced_only_by_force(app: App) -> None:
+    stack, bucket = Stack(app, "stack", "machine", "aggregator"), app.settings.data_bucket
+    results.check_object(stack, f"s3://{bucket}/mine/out.csv")
+    results.check_object(stack, "out.csv")
+    app.s3.put_object(Bucket=bucket, Key="mine/out.csv", Body=b"x")
+    with pytest.raises(BatchRefused, match="--force replaces it"):
+        results.check_object(stack, f"s3://{bucket}/mine/out.csv")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import jmespath
@@ -176,9 +176,9 @@ def test_deep_values_and_long_expressions_are_survived() -> None:
 def test_a_hostile_pattern_takes_time_linear_in_the_text() -> None:
     expression = compile_expression("parse('(a|a)*b')")
     expression.find("a" * 1_000)
-    started = perf_counter()
+    started = process_time()
     assert expression.find("a" * 200_000) is None
-    assert perf_counter() - started < 5  # a backtracking engine would not end
+    assert process_time() - started < 5  # a backtracking engine would not end
 
 
 def test_regular_expressions_are_loaded_only_when_used() -> None:

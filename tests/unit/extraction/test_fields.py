@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,10 +155,10 @@ def test_what_stands_whole_in_a_text_is_found(text: str) -> None:
 
 def test_a_broken_value_takes_linear_time() -> None:
     for text in ('{"a":' * 20_000, "[[" * 20_000, '["x"] ' * 20_000, '{"a": 1}\n' * 2_000 + "{", "{ " * 100_000):
-        started = perf_counter()
+        started = process_time()
         compile_output_mapping({"structured_output_fields": ["a"]}).extract({"role": "assistant", "content": text})
         compile_output_mapping(None).extract(text)
-        assert perf_counter() - started < 5
+        assert process_time() - started < 5
 
 
 def test_a_format_can_fail_only_for_the_value() -> None:

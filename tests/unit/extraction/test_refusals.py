@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -61,9 +61,9 @@ def test_no_text_is_read_in_reasoning(text: str) -> None:
 def test_drafts_without_an_end_take_linear_time() -> None:
     broken = ('{"x": [</think>' * 20_000, '{"a": 1,} ' * 20_000, '```\n{"a": ' * 20_000, "<think>" * 50_000)
     for text in (*broken, '{"a": "\\' * 20_000, "[THINK]{" * 20_000, '{"x"' + "[" * 100_000):
-        started = perf_counter()
+        started = process_time()
         compile_output_mapping(DIRECT).extract({"role": "assistant", "content": text})
-        assert perf_counter() - started < 10
+        assert process_time() - started < 10
 
 
 def test_an_error_is_told_in_a_few_words() -> None:

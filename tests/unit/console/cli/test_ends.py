@@ -186,3 +186,26 @@ def test_check_warns_of_more_rows_at_once_than_the_account_has_functions(
     stack = stacks.Stack(app, "test", "machine", "aggregator")
     said = check._warnings(stack, 10)
     assert [("max_concurrency is 10" in line, "WriterConcurrency" in line) for line in said] == [(True, True)] * warned
+
+
+def test_what_nobody_reads_changes_nothing(tmp_path: Path) -> None:
+    """`run … | head -1` fetches its results, and ends as the batch did."""
+    code = "from service.console import display as d; import sys; d.outlive_readers(); "
+    code += "[d.stdout().print('a line') or d.tell('told') or d.print_json({}) for _ in range(20_000)]; "
+    code += "open('done', 'w').close(); sys.exit(1)"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>&1 | head -1; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, check=True, timeout=120, capture_output=True
+    )
+    assert (told.stdout.split(), (tmp_path / "done").exists()) == ([b"a", b"line", b"1"], True)
+
+
+def test_a_batch_without_a_name_is_none(command: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = command("stop", "")
+    assert (code, "the batch has no name" in err) == (2, True), err
+
+
+def test_an_output_without_a_name_is_refused(command: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = command("aggregate", RAN, "-o", "")
+    assert (code, "is empty" in err) == (2, True), err
