@@ -9,6 +9,7 @@ refused.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -101,11 +102,17 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
 def preview(app: App, record: BatchRecord, rerun_of: dict[str, Any]) -> tuple[Plan, Selection]:
     """Return the batch's plan and the rows that a rerun would run.
 
-    Raises as `check`, of the batch and the rows alone.
+    Raises as `check`, of the batch, its source and the rows alone. A source that may not be looked at from here is
+    left to the run.
     """
     _check_state(record, None)
     plan = _plan(app, record)
-    return plan, select(app, record, read_wanted(rerun_of.get("status"), rerun_of.get("rows")))
+    selection = select(app, record, read_wanted(rerun_of.get("status"), rerun_of.get("rows")))
+    if selection.count and not rerun_of.get("stored_input"):
+        with suppress(ClientError):
+            app.s3.head_object(Bucket=record.source["bucket"], Key=record.source["key"])
+            _check_unchanged(app, record)
+    return plan, selection
 
 
 def check(app: App, given: dict[str, Any], mine: str | None = None) -> CheckedRerun:
@@ -233,8 +240,17 @@ def _rows(
     """Where the rows are read from, as far as it differs from the plan's source, and the rows of each group."""
     if stored:
         return stored_source.write(app, record, selection)
+    check_source(app.settings, record.source["bucket"], record.source["key"])
+    _check_unchanged(app, record)
+    found = _source_rows(app, record) if selection.count else None
+    return {name: record.source[name] for name in READ_BY if name in record.source}, {
+        before: map(found.record, numbers) for before, numbers in selection.rows.items() if found is not None
+    }
+
+
+def _check_unchanged(app: App, record: BatchRecord) -> None:
+    """Refuse a source that is gone, or is not the one that was prepared."""
     src = record.source
-    check_source(app.settings, src["bucket"], src["key"])
     message = "give stored_input (--stored-input) to run the rows as they are stored, or start a new batch"
     try:
         there = objects.find_source(app.s3, src["bucket"], src["key"])
@@ -242,10 +258,6 @@ def _rows(
         raise BatchRefused(Problem(one.path, f"{one.message}; {message}") for one in refused.problems) from refused
     if there.etag != src["etag"]:
         raise BatchRefused([Problem("csv_s3_uri", f"{there.uri} was replaced after the batch was prepared: {message}")])
-    found = _source_rows(app, record) if selection.count else None
-    return {name: src[name] for name in READ_BY if name in src}, {
-        before: map(found.record, numbers) for before, numbers in selection.rows.items() if found is not None
-    }
 
 
 def _source_rows(app: App, record: BatchRecord) -> SourceRows:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from made import event_of, execution_arn, make_tool, prepared, rows_csv
+from made import event_of, execution_arn, make_tool, prepared, put_source, rows_csv
 
 from service.batch import closing, rerun
 from service.batch import progress as batch_progress
@@ -310,3 +310,14 @@ def test_a_limit_takes_the_first_rows(app: App, tool: str, *, exact: bool) -> No
     app.records.update(record.batch_id, counts_exact=exact)
     batch = again(app, record, execution_config={"limit": 2})
     assert rows_of(manifest(app, batch)) == [2, 3]
+
+
+def test_a_preview_says_that_the_source_was_replaced(app: App, tool: str) -> None:  # noqa: ARG001
+    record = ended(app, ["FAILED", "SUCCESS"])
+    assert rerun.preview(app, record, {})[1].count == 1
+    put_source(app, "id,text\n9,other\n", record.source["key"])
+    with pytest.raises(BatchRefused, match="was replaced after the batch was prepared"):
+        rerun.preview(app, record, {})
+    assert rerun.preview(app, record, {"stored_input": True})[1].count == 1
+    app.s3.delete_object(Bucket=record.source["bucket"], Key=record.source["key"])
+    assert rerun.preview(app, record, {})[1].count == 1, "what may not be looked at is left to the run"
