@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -63,7 +64,7 @@ def app(settings: Settings) -> App:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds between attempts, of which none are waited for."""
     seconds: list[float] = []
-    monkeypatch.setattr("botocore.endpoint.time.sleep", seconds.append)
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=seconds.append))
     return seconds
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jmespath
@@ -159,7 +160,7 @@ def test_echo_answers_with_output_json(echo: ModuleType, text: str, value: Any) 
 
 def test_echo_sleeps_first_and_then_fails(echo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(echo.time, "sleep", slept.append)
+    monkeypatch.setattr(echo, "time", SimpleNamespace(sleep=slept.append))
     with pytest.raises(echo.EchoFailure, match=r"^quota exceeded$"):
         echo.handler({"fail": "quota exceeded", "sleep_ms": "250", "output_json": "[]"}, None)
     assert slept == [0.25]

@@ -73,3 +73,10 @@ def test_the_rules_see_what_is_loaded() -> None:
     """So that an empty answer does not pass for a light one."""
     assert {"pydantic", "service.steps.prepare_batch"} <= loaded("handlers.prepare_batch")
     assert {"botocore", "service.app"} <= loaded("handlers.write_result")
+
+
+def test_no_test_changes_the_clock_of_the_process() -> None:
+    """A thread of another test would run on that clock: a module's own name `time` is what a test replaces."""
+    changes = re.compile(r"""setattr\(\s*(?:time,|"time\.|[\w.]+\.time,|"[\w.]+\.time\.)""")
+    found = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py") if changes.search(path.read_text())]
+    assert found == []

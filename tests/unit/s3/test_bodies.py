@@ -8,6 +8,7 @@ import struct
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -153,7 +154,7 @@ def served(broken: Broken) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr(bodies.time, "sleep", slept.append)
+    monkeypatch.setattr(bodies, "time", SimpleNamespace(sleep=slept.append))
     return slept
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from service.console.follow import arriving
 from service.models import FAILURES, Position, Result, RowStatus, now_iso, row_id
-from service.store import queries, results
+from service.store import page_reader, queries, results
 from service.store.tables import ResultItem
 
 if TYPE_CHECKING:
@@ -195,7 +196,8 @@ def test_expired_rows_are_nowhere(bound: App, kept: int | None) -> None:
 def test_a_row_is_shown_to_its_last_second(bound: App, monkeypatch: pytest.MonkeyPatch) -> None:
     put(bound, 1, ttl=NOW)
     for clock, there in ((NOW - 1, [1]), (NOW + 0.9, [1]), (NOW + 1, [])):
-        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        for module in (queries, results, page_reader):
+            monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda clock=clock: clock))
         assert numbers(queries.of_batch(BATCH)) == there
         assert [len(page) for page in bound.store.pages(BATCH)] == [len(there)]
 
