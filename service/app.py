@@ -21,28 +21,35 @@ if TYPE_CHECKING:
     from service.store.results import ResultStore
 
 # Throttling is met here first; what outlasts it is raised, so that the state machine's Retry takes over.
-_ATTEMPTS = 9  # requests for one call, the first one too
+ATTEMPTS = 9  # requests for one call, the first one too
 _READ_SECONDS = 60
 _DYNAMODB_SECONDS = 10  # far below a function's own time-out, so that an answer that hangs is asked for again
 
 
 class App:
-    """Clients and stores of one stack, each made when it is first asked for."""
+    """Clients and stores of one stack, each made when it is first asked for.
 
-    def __init__(self, settings: Settings, session: Any = None, *, endpoint_url: str | None = None) -> None:
+    `attempts` is how many requests one call may take, the first one included.
+    """
+
+    def __init__(
+        self, settings: Settings, session: Any = None, *, endpoint_url: str | None = None, attempts: int = ATTEMPTS
+    ) -> None:
         self.settings = settings
         self.session: Any = session or Session()
         self.endpoint_url = endpoint_url
+        self.attempts = attempts
 
     def allowing(self, patterns: Mapping[str, str]) -> App:
         """Return the same app with other lists of what may be called, read and written."""
-        return App(self.settings.allowing(patterns), self.session, endpoint_url=self.endpoint_url)
+        allowed = self.settings.allowing(patterns)
+        return App(allowed, self.session, endpoint_url=self.endpoint_url, attempts=self.attempts)
 
-    def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
+    def client(self, service: str, *, read_timeout: int = _READ_SECONDS, attempts: int | None = None) -> Any:
         """Return a client with the product's retries and time-outs (seconds)."""
         config = Config(
             # total_max_attempts counts the first request too; max_attempts would not (botocore.config.Config).
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": attempts or self.attempts},
             # A NAT gateway forgets a connection that is silent for 350 s; an aggregation answers after up to 900.
             tcp_keepalive=True,
             connect_timeout=5,

@@ -97,7 +97,7 @@ def test_the_attempts_have_an_end_and_the_error_is_raised(app: App) -> None:
     trouble = Trouble(app, "PutItem", 1_000, *TRANSIENT[0])
     with pytest.raises(ClientError, match=TRANSIENT[0][1]):
         app.store.put(result(1))
-    assert trouble.requests == clients._ATTEMPTS
+    assert trouble.requests == clients.ATTEMPTS
     assert there(app) == {}
 
 

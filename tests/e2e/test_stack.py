@@ -117,7 +117,7 @@ def test_a_stop_in_mid_batch_waits_for_no_call_and_the_batch_says_so(deployed: A
     eventually((deployed.folder / "probe" / "cut" / "notes").exists)
     assert deployed.json("local", "stop")["was_running"] is True
     eventually(lambda: f"{deployed.embedded.root}/tmp/" not in processes())  # one that was just begun ends by itself
-    running.communicate(timeout=200)  # an answer that never comes is waited for a minute, by each of its tries
+    running.communicate(timeout=200)
     assert running.returncode == 3
     assert deployed.json("local", "start")["running"] is True
     status = deployed.json("status", "last")

@@ -58,6 +58,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
 _TELL_SECONDS = 2
 _WAIT_SECONDS = 600
 _STOP_SECONDS = 60
+_ATTEMPTS = 4  # requests for one call: it throttles nobody, and a refused connection says that it was stopped
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
 
 
@@ -313,7 +314,8 @@ class Embedded:
 
     def app(self) -> App:
         """Return the app of the stack, which is deployed or being deployed."""
-        return App(settings_of(self.outputs(STACK), STACK), self.session(), endpoint_url=self.endpoint)
+        settings = settings_of(self.outputs(STACK), STACK)
+        return App(settings, self.session(), endpoint_url=self.endpoint, attempts=_ATTEMPTS)
 
     def _register_examples(self) -> None:
         """Each example as it is now; one that was registered once stays as people have registered it since."""
