@@ -233,18 +233,16 @@ def awswrangler(endpoint: str, s3: NullS3) -> Callable[[], None]:
 def ours(endpoint: str, s3: NullS3) -> Callable[[], None]:
     from service.app import App  # noqa: PLC0415
     from service.export.run import Export  # noqa: PLC0415
+    from service.record import BatchRecord  # noqa: PLC0415
 
     settings: Any = SimpleNamespace(results_table=TABLE)
     app = App(settings, endpoint_url=endpoint)
     app.__dict__["s3"] = s3
     row_count, columns = int(os.environ["BENCH_ROWS"]), list(OUTPUTS)
-    record: Any = SimpleNamespace(
-        batch_id=BATCH,
+    record = BatchRecord(
+        BATCH,
         row_count=row_count,
         rows_to_run=row_count,
-        stop=None,
-        stop_reason=None,
-        run=1,
         source={"columns": list(INPUTS)},
         output_columns=columns,
     )
