@@ -86,3 +86,6 @@ build-OutputWriterFunction:
 
 build-ResultAggregatorFunction:
 	$(call package,aggregate_results)
+
+build-RegistrarFunction:
+	$(call package,register_itself)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import PutError
@@ -28,7 +28,10 @@ class RegistryBusy(BatchProcessorError):
 
 @dataclass(frozen=True)
 class RegisteredTarget:
-    """One version of a target; `tool_type` is `lambda` or `state_machine`, `version` 0 in an item that has none."""
+    """One version of a target; `tool_type` is `lambda` or `state_machine`, `version` 0 in an item that has none.
+
+    `other` holds, as DynamoDB has them, attributes of an existing table that are not ours: a new version keeps them.
+    """
 
     tool_name: str
     tool_type: str
@@ -41,6 +44,10 @@ class RegisteredTarget:
     price_per_row_usd: float | None = None  # of one call
     fail_when: str | list[str] | None = None
     retry_when: str | list[str] | None = None
+    other: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+_OURS = frozenset(one.name for one in fields(RegisteredTarget)) - {"other"}
 
 
 class Registry:
@@ -81,6 +88,15 @@ class Registry:
         """As `register`, of a target whose attributes are these and for the rest those of its newest version."""
         return self._store(name, lambda newest: replace(newest or RegisteredTarget(name, "", ""), **given))
 
+    def remove(self, name: str, *, arn: str | None = None) -> int:
+        """Remove a target, all its versions or those with this ARN, and return how many versions were removed."""
+        found = [target for target in self.versions(name) if arn in (None, target.resource_arn)]
+        schema = _connection().describe_table()["KeySchema"]
+        versioned = "version" in {part["AttributeName"] for part in schema}
+        for target in found:
+            _connection().delete_item(name, str(target.version) if versioned else None)
+        return len(found)
+
     def _store(self, name: str, made: Callable[[RegisteredTarget | None], RegisteredTarget]) -> RegisteredTarget:
         """Store what is made of the newest version, under the next number that nobody has taken meanwhile."""
         for _ in range(_ATTEMPTS):
@@ -96,15 +112,24 @@ class Registry:
 
 def _content(target: RegisteredTarget) -> str:
     """Return what makes two versions differ: the order of keys as well, since it is that of the CSV's columns."""
-    content = vars(replace(target, version=0, registered_at=None))
+    content = vars(replace(target, version=0, registered_at=None, other={}))
     return json.dumps({name: value or None for name, value in content.items()})
 
 
 def _put(target: RegisteredTarget) -> bool:
-    """Store a version; whether its number was free."""
-    item = TargetItem(**vars(target))
+    """Store a version; whether its number was free.
+
+    An existing table may have the key tool_name alone: there the next version takes the place of the one before it.
+    """
+    item = TargetItem(**{name: getattr(target, name) for name in _OURS})
+    number_is_free = TargetItem.version.does_not_exist() | (TargetItem.version < target.version)
     try:
-        item.save(condition=TargetItem.tool_name.does_not_exist())
+        _connection().put_item(
+            target.tool_name,
+            str(target.version),
+            attributes={**target.other, **item.serialize()},
+            condition=TargetItem.tool_name.does_not_exist() | number_is_free,
+        )
     except PutError as error:
         if error.cause_response_code == "ConditionalCheckFailedException":
             return False
@@ -143,6 +168,7 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
         None if values.get("price_per_row_usd") is None else float(values["price_per_row_usd"]),
         _conditions(values.get("fail_when")),
         _conditions(values.get("retry_when")),
+        {name: attribute for name, attribute in item.items() if name not in _OURS},
     )
 
 

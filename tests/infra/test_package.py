@@ -45,6 +45,7 @@ BOUNDS = {
     "InputMapperFunction": 5 * MIB,
     "OutputWriterFunction": 3 * MIB,
     "ResultAggregatorFunction": 2 * MIB,
+    "RegistrarFunction": 9 * MIB,
 }
 NOT_IN_A_PACKAGE = {"boto3", "botocore", "s3transfer", "click", "rich", "ministack", "moto", "pytest", "samcli", "yaml"}
 LAYERED = "pyarrow"  # of the aggregator: a layer has it, and without one whoever wants it is refused

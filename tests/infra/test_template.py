@@ -22,6 +22,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from service.console import outputs
 from service.permissions import OWN_PREFIXES
+from service.request import own_tool
 from service.store.tables import BatchItem, ResultItem, TargetItem
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def where(resource: Any) -> str:
         if f'{{"Ref": "{parameter}"}}' in text:  # or what stands for it when it is empty
             of_executions = ":execution:" if ":execution:" in text else ""
             return f"{parameter}{of_executions}" + (":*" if "Fn::Split" in text else "")
+    if "${ExistingRegistryTable}" in text and '"Fn::GetAtt"' in text:
+        return "Registry"
     if "Fn::GetAtt" in resource:
         return ".".join(resource["Fn::GetAtt"]) if isinstance(resource["Fn::GetAtt"], list) else resource["Fn::GetAtt"]
     return str(resource.get("Ref") or resource["Fn::Sub"])
@@ -235,7 +238,8 @@ def test_functions_run_on_python_313_on_arm_by_published_version() -> None:
         assert not {"Runtime", "Architectures", "AutoPublishAlias"} & function.keys()
         assert (ROOT / (function["Handler"].rpartition(".")[0].replace(".", "/") + ".py")).exists()
     arns = {name: value for name, value in MACHINE["DefinitionSubstitutions"].items() if name.endswith("FunctionArn")}
-    assert arns == {f"{name}Arn": {"Ref": f"{name}.Version"} for name in FUNCTIONS}
+    of_machine = FUNCTIONS.keys() - {"RegistrarFunction"}
+    assert arns == {f"{name}Arn": {"Ref": f"{name}.Version"} for name in of_machine}
 
 
 def test_each_function_has_a_role_and_a_log_of_its_own() -> None:
@@ -396,6 +400,8 @@ ACTIONS = {
     "put_item": "dynamodb:PutItem",
     "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
+    "delete_item": "dynamodb:DeleteItem",
+    "describe_table": "dynamodb:DescribeTable",
     "PynamoDB get": "dynamodb:GetItem",
     "PynamoDB save": "dynamodb:PutItem",
     "PynamoDB update": "dynamodb:UpdateItem",
@@ -423,7 +429,13 @@ OF_FUNCTIONS = [  # the console, and the readings that it alone asks for, have t
     for path in sorted(SERVICE.rglob("*.py"))
     if SERVICE / "console" not in path.parents and path != SERVICE / "store" / "queries.py"
 ]
-CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
+CLIENTS = {
+    "dynamodb": "dynamodb",
+    "connection": "dynamodb",
+    "s3": "s3",
+    "stepfunctions": "stepfunctions",
+    "lambda_client": "lambda",
+}
 OPERATIONS = {
     name: {
         xform_name(operation)
@@ -472,6 +484,7 @@ def test_the_roles_together_allow_what_is_called() -> None:
 LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapperLogs"} | {
     "OutputWriterRole": "OutputWriterLogs",
     "ResultAggregatorRole": "ResultAggregatorLogs",
+    "RegistrarRole": "RegistrarLogs",
 }
 # By role: resource → actions, of what its handler calls.
 EXPECTED: dict[str, dict[str, set[str]]] = {
@@ -485,7 +498,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "BatchesTable.Arn": {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "Query", "UpdateItem")},
         "ResultsTable.Arn": {"dynamodb:Query"},  # PageReader.pages (selection)
         "${ResultsTable.Arn}/index/status-index": {"dynamodb:Query"},  # ResultStore.failed
-        "RegistryTable.Arn": {"dynamodb:Query", "dynamodb:Scan"},  # Registry.find, Registry.names
+        "Registry": {"dynamodb:Query", "dynamodb:Scan"},  # Registry.find, Registry.names
         "ToolArns": {"lambda:GetFunctionConfiguration"},
         "ToolArns:*": {"lambda:GetFunctionConfiguration"},
         "AgentArns": {"states:DescribeStateMachine"},  # unqualified for versions and aliases too
@@ -521,6 +534,10 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
             for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts", "GetObject", "DeleteObject")
         },
         f"{DATA}/*-????.parquet": {"s3:DeleteObject"},  # columns.file_name: never an export's first file
+    },
+    # Registry.amend; Registry.remove, which looks at the table's key
+    "RegistrarRole": {
+        "Registry": {f"dynamodb:{action}" for action in ("Query", "PutItem", "DeleteItem", "DescribeTable")}
     },
 }
 
@@ -562,7 +579,7 @@ def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
     """Step Functions guide: "IAM policies for Lambda", "… nested executions", "… Distributed Map states"."""
     here = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
     execution = here % ("states", "execution:${AWS::StackName}")
-    own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS}
+    own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS.keys() - {"RegistrarFunction"}}
     named = grants("BatchProcessorRole")
     anywhere = named.pop("*")
     assert {action.partition(":")[0] for action in anywhere} == {"xray"}
@@ -632,3 +649,27 @@ def evaluate(value: Any, parameters: dict[str, Any]) -> Any:
         return re.sub(r"\$\{(\w+)\}", lambda found: evaluate(names[found[1]], parameters), text)
     separator, rest = argument[0], evaluate(argument[1], parameters)
     return separator.join(rest) if function == "Fn::Join" else rest.split(separator)
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_registry_takes_the_place_of_the_stacks_own() -> None:
+    """Whoever names the table names it by the same choice; with an existing one, none is made."""
+    assert TEMPLATE["Resources"]["RegistryTable"]["Condition"] == "OwnsRegistry"
+    assert TEMPLATE["Conditions"]["OwnsRegistry"] == {"Fn::Equals": [{"Ref": "ExistingRegistryTable"}, ""]}
+    name = {"Fn::If": ["OwnsRegistry", {"Ref": "RegistryTable"}, {"Ref": "ExistingRegistryTable"}]}
+    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["REGISTRY_TABLE"] == name
+    assert TEMPLATE["Outputs"]["RegistryTable"]["Value"] == name
+    references = [line for line in (ROOT / "template.yaml").read_text().splitlines() if "RegistryTable" in line]
+    bare = [line for line in references if line.strip().endswith("!Ref RegistryTable")]
+    assert bare == []
+
+
+def test_another_version_registers_itself_anew() -> None:
+    registration = TEMPLATE["Resources"]["Registration"]["Properties"]
+    assert registration["ServiceToken"] == {"Ref": "RegistrarFunction.Alias"}
+    assert registration["Description"] == {"Ref": "RegistrarFunction.Version"}
+    assert registration["ResourceArn"] == {"Ref": "BatchProcessorStateMachine"}
+    assert re.fullmatch(TEMPLATE["Parameters"]["RegisteredName"]["AllowedPattern"], own_tool.NAME)
+    assert TEMPLATE["Parameters"]["RegisteredName"]["Default"] == own_tool.NAME

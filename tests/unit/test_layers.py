@@ -25,7 +25,7 @@ def loaded(module: str) -> frozenset[str]:
 
 
 def test_there_is_a_handler_for_each_function() -> None:
-    assert HANDLERS == ["aggregate_results", "prepare_batch", "transform_input", "write_result"]
+    assert HANDLERS == ["aggregate_results", "prepare_batch", "register_itself", "transform_input", "write_result"]
 
 
 @pytest.mark.parametrize("name", ["transform_input", "write_result"])

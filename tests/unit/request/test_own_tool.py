@@ -63,7 +63,7 @@ def without_null(value: Any) -> Any:
 GIVEN: list[Any] = [
     without_null(documented()),
     {"csv_s3_uri": "s3://bucket/k.csv", "target": "sentiment"},
-    {"csv_s3_uri": "s3://bucket/k.csv", "target": {"type": "agent", "name": "a"}, "execution_config": {"ttl_days": None}},
+    {"csv_s3_uri": "s3://bucket/k.csv", "target": {"name": "a"}, "execution_config": {"ttl_days": None}},
     {"rerun_of": "echo#1"},
     {"rerun_of": {"batch_id": "echo#1", "status": ["FAILED"], "rows": "7,12-40"}},
     {"rerun_of": {"batch_id": "echo#1", "status": "FAILED", "stored_input": True}},

@@ -206,3 +206,51 @@ def test_a_batch_has_the_conditions_of_its_target(app: App) -> None:
         plan = app.plans.load(batch["batch_id"], batch["plan"])
         assert plan.output_mapping == said
         assert plan.conditions == {"fail_when": "v == 'no'", "retry_when": "busy"}
+
+
+# --- a table that is there already -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[["tool_name"], ["tool_name", "version"]], ids=["one key", "two keys"])
+def existing(app: App, request: pytest.FixtureRequest) -> App:
+    """A registry that somebody else made, whose items have attributes of their own."""
+    name = app.settings.registry_table
+    app.dynamodb.delete_table(TableName=name)
+    types = {"tool_name": ("S", "HASH"), "version": ("N", "RANGE")}
+    app.dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": types[key][0]} for key in request.param],
+        KeySchema=[{"AttributeName": key, "KeyType": types[key][1]} for key in request.param],
+    )
+    put(app, tool_name={"S": "line"}, version={"N": "1"}, resource_arn={"S": ARN}, owner={"S": "ann"})
+    return app
+
+
+def test_a_new_version_keeps_what_others_wrote_beside_it(existing: App) -> None:
+    after = existing.registry.amend("line", {"description": "Looks up a line."})
+    assert (after.version, after.resource_arn) == (2, ARN)
+    newest = existing.registry.find("line")
+    assert newest == after
+    items = existing.dynamodb.scan(TableName=existing.settings.registry_table)["Items"]
+    assert [item["owner"] for item in items] == [{"S": "ann"}] * len(items)
+    assert existing.registry.amend("line", {"description": "Looks up a line."}) == after
+
+
+def test_two_at_once_in_an_existing_table_make_two_versions(existing: App) -> None:
+    def register(number: int) -> int:
+        return existing.registry.amend("line", {"description": f"By {number}."}).version
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(register, range(4))) == [2, 3, 4, 5]
+
+
+def test_what_is_removed_is_gone_with_all_its_versions(existing: App) -> None:
+    other = ARN + "-2"
+    existing.registry.amend("line", {"resource_arn": other})
+    existing.registry.amend("other", {"resource_arn": other})
+    assert existing.registry.remove("line", arn=ARN + "-3") == 0
+    kept = existing.registry.remove("line", arn=other)
+    assert kept == 1
+    existing.registry.remove("line")
+    assert existing.registry.names() == ["other"]
