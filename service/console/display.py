@@ -392,7 +392,7 @@ def target_table(targets: Iterable[Mapping[str, Any]]) -> None:
     for target in targets:
         said = (target["tool_name"], target["tool_type"], str(target["version"]))
         resource = target["resource_arn"].split(":", 5)[-1]  # function:name, stateMachine:name
-        table.add_row(*map(escape, (*said, resource, target["description"])))
+        table.add_row(*map(escape, (*said, resource, target["description"].partition("\n")[0])))
     _print_table(table)
 
 

@@ -20,6 +20,10 @@ _NOT_THERE = ("ResourceNotFoundException", "StateMachineDoesNotExist", "InvalidA
 _NOT_ALLOWED = ("AccessDeniedException", "AccessDenied")
 
 
+class NotAllowed(BatchRefused):
+    """Whether a target is there may not be seen by who asks."""
+
+
 @dataclass(frozen=True)
 class ResolvedTarget:
     """A target that exists and may be called; `kind` is tool or agent."""
@@ -53,7 +57,7 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
     problems = _mismatches(target, registered, kind, arn)
     try:
         check_target(app.settings, kind, arn)
-        _check_exists(app, kind, arn)
+        check_exists(app, kind, arn)
     except BatchRefused as refused:
         problems += refused.problems
     if problems:
@@ -83,11 +87,12 @@ def _mismatches(target: Target, registered: RegisteredTarget | None, kind: str, 
     ]
 
 
-def _refused(field: str, message: str) -> BatchRefused:
-    return BatchRefused([Problem(f"target.{field}" if field else "target", message)])
+def _refused(field: str, message: str, kind: type[BatchRefused] = BatchRefused) -> BatchRefused:
+    return kind([Problem(f"target.{field}" if field else "target", message)])
 
 
-def _check_exists(app: App, kind: str, arn: str) -> None:
+def check_exists(app: App, kind: str, arn: str) -> None:
+    """Look a function or state machine up; raises BatchRefused when it is not there, NotAllowed when that is unseen."""
     try:
         if kind == "tool":
             app.lambda_client.get_function_configuration(FunctionName=arn)
@@ -102,7 +107,7 @@ def _check_exists(app: App, kind: str, arn: str) -> None:
             message = (
                 f"this stack may not look at {arn}, though its parameters allow it: see the policies on both sides"
             )
-            raise _refused("arn", message) from error
+            raise _refused("arn", message, NotAllowed) from error
         raise
     if machine["type"] != "STANDARD":
         raise _refused("arn", f"{arn} is an EXPRESS state machine, which is not available yet: agents must be STANDARD")

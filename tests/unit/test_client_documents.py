@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Said(NamedTuple):
-    """What a document says, and the tests that show it; or what is not built yet and how that is said."""
+    """What a document says, and the tests that show it."""
 
     document: str
     says: str
@@ -38,13 +38,15 @@ class Said(NamedTuple):
 TABLE = """
 guide: registered with tool_name, tool_type state_machine, resource_arn, description, input_schema
     test_a_target_is_registered_in_the_words_of_the_guide
-guide: the stack registers itself (not available yet)
-    test_what_is_not_built_yet_is_refused_by_name
+guide: the stack registers itself
+    unit/steps/test_register_itself.py::test_a_stack_registers_itself_in_the_words_of_the_guide_and_goes_again
+    e2e/test_agents.py::test_a_target_that_is_not_there_is_not_registered_and_one_can_be_removed
 guide: the agent's Task state with startExecution.sync:2, its Input and its ResultSelector
     e2e/test_stack.py::test_an_agent_calls_it_by_the_task_state_of_the_guide
     test_the_input_of_the_agents_task_state
-guide: a generator of that Task state (not available yet)
-    test_what_is_not_built_yet_is_refused_by_name
+guide: a generator of that Task state
+    unit/console/test_invocation.py::test_the_state_is_that_of_the_guide_with_more_beside_it
+    e2e/test_agents.py::test_an_agent_hands_a_file_over_and_gets_a_summary_that_it_can_reason_about
 guide: the agent waits for hours or days, at most seven
     infra/test_definition.py::test_limits_of_the_machine
     infra/test_definition.py::test_agents_are_waited_for
@@ -365,14 +367,3 @@ def test_a_target_is_registered_in_the_words_of_the_guide(tmp_path: Path, app: A
     (target,) = target_files.check_targets(entry, tmp_path)
     registered = app.registry.amend("batch_processor", target)
     assert {key: getattr(registered, key) for key in entry} == entry
-
-
-@pytest.mark.parametrize("words", [["tool", "definition"], ["tool", "invocation"], ["mcp"]])
-def test_what_is_not_built_yet_is_refused_by_name(words: list[str]) -> None:
-    from click.testing import CliRunner  # noqa: PLC0415 - of this test alone
-
-    from service.console.cli.main import cli  # noqa: PLC0415
-
-    answer = CliRunner().invoke(cli, words)
-    assert answer.exit_code == 2
-    assert f"`{' '.join(words)}` is not available yet" in answer.output

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.console import display, display_explain, explain, mapping_files, target_files, yaml_core
+from service.console import (
+    definitions,
+    display,
+    display_explain,
+    explain,
+    invocation,
+    mapping_files,
+    target_files,
+    yaml_core,
+)
 from service.console.cli.common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
 from service.export.fill_rates import Seen, never
 from service.models import KIND_OF_TYPE
+from service.request import own_tool
+from service.request.targets import NotAllowed, check_exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from service.app import App
     from service.console.mapping_files import CheckedMapping
     from service.store.registry import RegisteredTarget, Registry
 
@@ -203,9 +217,9 @@ def schema_show(target: str, version: int | None, stack_name: str | None, *, as_
     return 0
 
 
-@click.group(cls=Commands, later=("definition", "invocation"))
+@click.group(cls=Commands)
 def tool() -> None:
-    """Targets (tools and agents) by name: register, list, show."""
+    """Targets (tools and agents) by name, and the batch processor itself as a tool of agents."""
 
 
 @tool.command("register")
@@ -246,12 +260,29 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     targets = target_files.check_targets(
         mapping_files.read_document(file) if file else given, file.parent if file else Path()
     )
-    registry = open_stack(stack_name).app.registry
+    app = open_stack(stack_name).app
+    _check_they_exist(app, targets)
+    registry = app.registry
     for target in targets:
         before = registry.find(target["tool_name"])
         after = registry.amend(target["tool_name"], target)
         _show_registered(before, after, as_json=as_json)
     return 0
+
+
+def _check_they_exist(app: App, targets: list[dict[str, Any]]) -> None:
+    """Raise BatchRefused with every target that is not there; say of which it could not be seen."""
+    problems = []
+    for target in targets:
+        name, arn = target["tool_name"], target["resource_arn"]
+        try:
+            check_exists(app, KIND_OF_TYPE[target["tool_type"]], arn)
+        except NotAllowed:
+            display.tell(f"{name}: your credentials may not look at {arn}, so it was not seen whether it is there")
+        except BatchRefused as refused:
+            problems += [Problem(f"{name}.resource_arn", problem.message) for problem in refused.problems]
+    if problems:
+        raise BatchRefused(problems)
 
 
 @tool.command("list")
@@ -317,3 +348,82 @@ def _show_registered(before: RegisteredTarget | None, after: RegisteredTarget, *
         return
     said = "registered" if new else "nothing differs from"
     click.echo(f"{after.tool_name}: {said} version {after.version}")
+
+
+@tool.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common
+def tool_remove(name: str, stack_name: str | None, *, yes: bool, as_json: bool) -> int:
+    """Remove a target from the registry, with all its versions. What it names is left as it is.
+
+    \b
+    batch-processor tool remove my-agent
+
+    Batches that are prepared go on: they keep what they began with.
+    """  # noqa: D301
+    registry = open_stack(stack_name).app.registry
+    _found(registry, name)
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm(f"Remove {name} with all its versions?", abort=True, err=True)
+    removed = registry.remove(name)
+    if as_json:
+        display.print_json({"tool_name": name, "versions_removed": removed})
+    else:
+        click.echo(f"{name}: removed, {removed} {'version' if removed == 1 else 'versions'}")
+    return 0
+
+
+@tool.command("definition")
+@click.argument("name", required=False)
+@click.option("--for", "api", type=click.Choice(list(definitions.APIS)), required=True, help="Whose form it has.")
+@common
+def tool_definition(name: str | None, api: str, stack_name: str | None, *, as_json: bool) -> int:
+    """Print a tool as the API of a language model wants it: the batch processor itself, or a registered NAME.
+
+    \b
+    batch-processor tool definition --for anthropic
+    batch-processor tool definition sentiment --for bedrock
+
+    openai is for the Responses API, openai-chat for Chat Completions, mcp an entry of tools/list. Without NAME no stack
+    is needed.
+    """  # noqa: D301
+    if name is None:
+        made = definitions.definition(api, own_tool.NAME, own_tool.DESCRIPTION, own_tool.input_schema())
+    else:
+        found = _found(open_stack(stack_name).app.registry, name)
+        made = definitions.definition(api, found.tool_name, found.description, found.input_schema)
+    _print(made, as_json=as_json)
+    return 0
+
+
+@tool.command("invocation")
+@click.option("--as", "way", type=click.Choice(invocation.WAYS), default="agent-state", show_default=True)
+@common
+def tool_invocation(way: str, stack_name: str | None, *, as_json: bool) -> int:
+    """Print how an agent or a program calls the batch processor and waits for it, with the rights that it needs.
+
+    \b
+    batch-processor tool invocation
+    batch-processor tool invocation --as aws-sdk
+
+    agent-state: states for an agent's state machine (Step Functions), a machine by themselves; aws-sdk: Python; cli:
+    commands. The policy is for the role of the caller.
+    """  # noqa: D301
+    stack = open_stack(stack_name)
+    made = invocation.invocation(way, stack.state_machine_arn, stack.app.settings.data_bucket)
+    if as_json or "code" not in made:
+        _print(made, as_json=as_json)
+        return 0
+    click.echo(made["code"])
+    click.echo("# The policy of the caller's role:")
+    _print(made["policy"], as_json=False)
+    return 0
+
+
+def _print(document: Any, *, as_json: bool) -> None:
+    """Print JSON, on one line with --json."""
+    if as_json:
+        display.print_json(document)
+    else:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -533,10 +533,3 @@ def test_every_command_has_an_example(group: str) -> None:
         assert f"  batch-processor {group} {name}" in told, told
         assert "\\b" not in told
         assert command.help
-
-
-@pytest.mark.parametrize("name", ["definition", "invocation"])
-def test_what_is_not_there_yet(capsys: Any, monkeypatch: Any, name: str) -> None:
-    code, _, told = run(capsys, monkeypatch, "tool", name)
-    assert code == 2
-    assert f"`tool {name}` is not available yet" in told

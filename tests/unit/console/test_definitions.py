@@ -1,0 +1,68 @@
+"""Tools as the APIs of language models want them, judged by the APIs' own types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.session
+import pytest
+from anthropic.types import ToolParam
+from botocore.validate import ParamValidator
+from jsonschema import Draft202012Validator
+from mcp_types import Tool
+from openai.types.chat import ChatCompletionFunctionToolParam
+from openai.types.responses import FunctionToolParam
+from pydantic import TypeAdapter
+
+from service.console.definitions import APIS, definition
+from service.errors import BatchRefused
+from service.request import own_tool
+
+COMBINED = {"properties": {"a": {"type": "string"}}, "anyOf": [{"required": ["a"]}], "type": "object"}
+SCHEMAS = [own_tool.input_schema(), COMBINED, None, {}, {"description": "Anything.", "type": ["object", "null"]}]
+
+
+def bedrock(made: Any) -> None:
+    shape = botocore.session.get_session().get_service_model("bedrock-runtime").shape_for("Tool")
+    assert ParamValidator().validate(made, shape).generate_report() == ""
+
+
+JUDGES = {
+    "anthropic": TypeAdapter(ToolParam).validate_python,
+    "openai": TypeAdapter(FunctionToolParam).validate_python,
+    "openai-chat": TypeAdapter(ChatCompletionFunctionToolParam).validate_python,
+    "bedrock": bedrock,
+    "mcp": Tool.model_validate,
+}
+
+
+def schema_of(made: Any) -> Any:
+    """The schema of the input, wherever an API has it."""
+    inner = made.get("function") or made.get("toolSpec") or made
+    found = inner.get("input_schema") or inner.get("parameters") or inner.get("inputSchema")
+    return found.get("json", found)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=["own", "combined", "none", "empty", "of two types"])
+@pytest.mark.parametrize("api", APIS)
+def test_an_api_takes_it(api: str, schema: Any) -> None:
+    made = definition(api, own_tool.NAME, own_tool.DESCRIPTION, schema)
+    JUDGES[api](made)
+    given = schema_of(made)
+    Draft202012Validator.check_schema(given)
+    assert given["type"] == "object"
+    assert not {"anyOf", "oneOf", "allOf"} & given.keys()
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_every_api_has_a_judge_that_refuses(api: str) -> None:
+    made = definition(api, own_tool.NAME, own_tool.DESCRIPTION, own_tool.input_schema())
+    (made.get("function") or made.get("toolSpec") or made).pop("name")
+    with pytest.raises((ValueError, AssertionError)):
+        JUDGES[api](made)
+
+
+@pytest.mark.parametrize("name", ["two words", "", "a" * 65, "größe"])
+def test_a_name_that_they_refuse_is_refused(name: str) -> None:
+    with pytest.raises(BatchRefused, match="register it under another name"):
+        definition("anthropic", name, "x", None)
