@@ -89,3 +89,6 @@ build-ResultAggregatorFunction:
 
 build-RegistrarFunction:
 	$(call package,register_itself)
+
+build-NotifierFunction:
+	$(call package,notify)

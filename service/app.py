@@ -84,6 +84,16 @@ class App:
         return self.client("lambda")
 
     @cached_property
+    def events(self) -> Any:
+        """Client of EventBridge."""
+        return self.client("events")
+
+    @cached_property
+    def sns(self) -> Any:
+        """Client of SNS."""
+        return self.client("sns")
+
+    @cached_property
     def store(self) -> ResultStore:
         """Results by row, in order."""
         from service.store.results import ResultStore  # noqa: PLC0415

@@ -13,7 +13,7 @@ from service.limits import KEY_BYTES
 if TYPE_CHECKING:
     from service.settings import Settings
 
-OWN_PREFIXES = ("batches/", "outputs/", "uploads/")
+OWN_PREFIXES = ("batches/", "outputs/", "stream/", "uploads/")
 
 
 def allowed(patterns: tuple[str, ...], arn: str) -> bool:

@@ -14,7 +14,7 @@ class _Loader(Loader):
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - as botocore calls it
         """Return the services that the functions call."""
-        return ["dynamodb", "lambda", "s3", "stepfunctions"]
+        return ["dynamodb", "events", "lambda", "s3", "sns", "stepfunctions"]
 
 
 class Session:

@@ -13,7 +13,7 @@ from service.record import RECORD_FIELDS, BatchRecord, ChunkRecord
 from service.store.tables import BatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pynamodb.expressions.condition import Condition
 
@@ -173,6 +173,11 @@ class Records:
         for chunk in self.chunks(batch_id, run):
             total.update(chunk.counts)
         return total
+
+
+def of_image(image: Mapping[str, Any]) -> BatchRecord:
+    """Return the record that an image of a stream is of, in wire form."""
+    return _record(BatchItem.from_raw_data(dict(image)))
 
 
 def _item(record: BatchRecord) -> BatchItem:

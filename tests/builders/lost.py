@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
 SERVICE = ROOT / "service"
-RECORDS, REGISTRY = SERVICE / "store" / "batches.py", SERVICE / "store" / "registry.py"
+RECORDS = SERVICE / "store" / "batches.py"
 READS = ("get_", "list_", "describe_", "head_", "query", "scan", "batch_get_", "transact_get_", "select_")
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
+CLIENTS |= {"connection": "dynamodb", "events": "events", "sns": "sns"}  # PynamoDB's connection; of the notifier
 NOT_THE_APPLICATION = SERVICE / "console" / "local"  # the stack on one's own machine
 OF_RECORDS = {"create", "update", "update_open", "update_ended", "give_reason", "keep_stopped", "stop", "claim_output"}
 WRITES = {
@@ -40,6 +41,8 @@ WRITES["s3"] |= {"upload_file"}  # boto3's own, a PutObject of a small file
 
 
 def receiver(node: ast.expr) -> str:
+    if isinstance(node, ast.Call):
+        return receiver(node.func)
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else "?"
 
 
@@ -88,8 +91,7 @@ def place(operation: str) -> str:
         path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
         if SERVICE in path.parents and not name.startswith("<"):
             if path != RECORDS:
-                model = {"put_item": "PynamoDB save"} if path == REGISTRY else {}
-                return f"{named(path)}.{name} {model.get(called, called)}"
+                return f"{named(path)}.{name} {called}"
             called = name if name in OF_RECORDS else called
         frame = frame.f_back  # type: ignore[assignment]
     return f"a thread of boto3 {called}"

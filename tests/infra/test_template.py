@@ -41,6 +41,7 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 
 TABLES = of_type("AWS::DynamoDB::Table")
 FUNCTIONS = of_type("AWS::Serverless::Function")
+BESIDE_THE_MACHINE = {"RegistrarFunction", "NotifierFunction"}
 ROLES = of_type("AWS::IAM::Role")
 MACHINE = RESOURCES["BatchProcessorStateMachine"]["Properties"]
 MACHINE_DEFINITION = json.loads((ROOT / MACHINE["DefinitionUri"]).read_text())
@@ -238,7 +239,7 @@ def test_functions_run_on_python_313_on_arm_by_published_version() -> None:
         assert not {"Runtime", "Architectures", "AutoPublishAlias"} & function.keys()
         assert (ROOT / (function["Handler"].rpartition(".")[0].replace(".", "/") + ".py")).exists()
     arns = {name: value for name, value in MACHINE["DefinitionSubstitutions"].items() if name.endswith("FunctionArn")}
-    of_machine = FUNCTIONS.keys() - {"RegistrarFunction"}
+    of_machine = FUNCTIONS.keys() - BESIDE_THE_MACHINE
     assert arns == {f"{name}Arn": {"Ref": f"{name}.Version"} for name in of_machine}
 
 
@@ -358,7 +359,7 @@ def test_a_batch_that_ends_unseen_is_closed() -> None:
 
 
 def test_outputs_that_the_command_line_reads_are_there() -> None:
-    assert set(outputs._NEEDED) == set(TEMPLATE["Outputs"])
+    assert set(outputs._NEEDED) == {name for name, one in TEMPLATE["Outputs"].items() if "Condition" not in one}
 
 
 # --- permissions ------------------------------------------------------------------------------------------------------
@@ -400,6 +401,8 @@ ACTIONS = {
     "put_item": "dynamodb:PutItem",
     "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
+    "put_events": "events:PutEvents",
+    "publish": "sns:Publish",
     "delete_item": "dynamodb:DeleteItem",
     "describe_table": "dynamodb:DescribeTable",
     "PynamoDB get": "dynamodb:GetItem",
@@ -422,7 +425,8 @@ ACTIONS = {
     "stop_execution": "states:StopExecution",
 }
 # Asked for by no call: without it S3 answers 403, not 404, for an object that is not there (S3 guide, GetObject).
-BESIDE = {"s3:ListBucket"} | {"kms:Decrypt", "kms:GenerateDataKey"}  # S3 calls KMS for who calls S3
+OF_A_STREAM = {f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
+BESIDE = {"s3:ListBucket"} | OF_A_STREAM | {"kms:Decrypt", "kms:GenerateDataKey"}  # S3 calls KMS for who calls S3
 SERVICE = ROOT / "service"
 OF_FUNCTIONS = [  # the console, and the readings that it alone asks for, have the user's own rights
     path
@@ -436,6 +440,7 @@ CLIENTS = {
     "stepfunctions": "stepfunctions",
     "lambda_client": "lambda",
 }
+CLIENTS |= {"events": "events", "sns": "sns"}
 OPERATIONS = {
     name: {
         xform_name(operation)
@@ -485,6 +490,7 @@ LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapp
     "OutputWriterRole": "OutputWriterLogs",
     "ResultAggregatorRole": "ResultAggregatorLogs",
     "RegistrarRole": "RegistrarLogs",
+    "NotifierRole": "NotifierLogs",
 }
 # By role: resource → actions, of what its handler calls.
 EXPECTED: dict[str, dict[str, set[str]]] = {
@@ -535,6 +541,15 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         },
         f"{DATA}/*-????.parquet": {"s3:DeleteObject"},  # columns.file_name: never an export's first file
     },
+    "NotifierRole": {
+        "${BatchesTable.Arn}/stream/*": OF_A_STREAM,  # by Lambda, for the function
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:Query"},  # Records.get, Records.chunks
+        "ResultsTable.Arn": {"dynamodb:Query"},  # chunk_lines
+        f"{DATA}/batches/*": {"s3:GetObject"},  # of the manifest
+        f"{DATA}/stream/*": {"s3:PutObject"},
+        "TopicArn": {"sns:Publish"},
+        "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}": {"events:PutEvents"},
+    },
     # Registry.amend; Registry.remove, which looks at the table's key
     "RegistrarRole": {
         "Registry": {f"dynamodb:{action}" for action in ("Query", "PutItem", "DeleteItem", "DescribeTable")}
@@ -579,7 +594,7 @@ def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
     """Step Functions guide: "IAM policies for Lambda", "… nested executions", "… Distributed Map states"."""
     here = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
     execution = here % ("states", "execution:${AWS::StackName}")
-    own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS.keys() - {"RegistrarFunction"}}
+    own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS.keys() - BESIDE_THE_MACHINE}
     named = grants("BatchProcessorRole")
     anywhere = named.pop("*")
     assert {action.partition(":")[0] for action in anywhere} == {"xray"}

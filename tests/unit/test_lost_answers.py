@@ -38,6 +38,7 @@ from service.export import multi_file
 from service.models import batch_hash
 from service.s3 import bodies, objects
 from service.steps import aggregate_results
+from service.steps.notify import Channels, notify
 from service.steps.prepare_batch import prepare
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import finish_chunk, handle_failure, lose_chunk, write_output
@@ -249,7 +250,35 @@ def registered(app: App, name: str, _patch: Any, _path: Any) -> Any:
     arn = "arn:aws:lambda:us-east-1:123456789012:function:tool-x"
     first = app.registry.register(RegisteredTarget(name, "lambda", arn, "one"))
     second = app.registry.amend(name, {"description": "two"})
+    app.registry.register(RegisteredTarget(f"{name}-gone", "lambda", arn))
+    app.registry.remove(f"{name}-gone")
     return first.version, second.version, [one.version for one in app.registry.versions(name)]
+
+
+def told(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    """As the stream of the batches table would have it: the rows of its chunks are written, its end is told."""
+    batch = run(app, name)
+    result = aggregated(app, batch)
+    topic = app.sns.create_topic(Name="batches")["TopicArn"]
+    items = app.dynamodb.query(
+        TableName=app.settings.batches_table,
+        KeyConditionExpression="batch_id = :b",
+        ExpressionAttributeValues={":b": {"S": batch["batch_id"]}},
+    )["Items"]
+    before = {"status": {"S": "RUNNING"}}
+    records = [
+        {
+            "eventName": "INSERT" if item["item"]["S"].startswith("chunk#") else "MODIFY",
+            "dynamodb": {
+                "Keys": {key: item[key] for key in ("batch_id", "item")},
+                "NewImage": item,
+                "OldImage": before,
+            },
+        }
+        for item in items
+    ]
+    notify(app, Channels("default", topic, rows=True), {"Records": records})
+    return result
 
 
 def stack_of(app: App) -> Stack:
@@ -316,7 +345,11 @@ CASES: dict[str, Story] = {
     "batch.stored_source.write put_object": run_again,
     "console.remap._update update_ended": remapped,
     "store.results.remap update_item": remapped,
-    "store.registry._put PynamoDB save": registered,
+    "store.registry._put put_item": registered,
+    "store.registry.remove delete_item": registered,
+    "steps.chunk_lines.write_rows put_object": told,
+    "steps.notify._put put_events": told,
+    "steps.notify._publish publish": told,
     "console.runs._start start_execution": started,
     "console.runs.upload upload_file": started,
     "steps.agent_execution._stop stop_execution": agent_stopped,
@@ -402,7 +435,7 @@ def lost_meanwhile(app: App, patch: pytest.MonkeyPatch, path: Path, story: Story
     make_tool(app)
     wanted, before = answer_of(story(app, "batch-1", patch, path), "batch-1"), everything(app, "batch-1")
     answers = LostAnswers(places)
-    for service in (app.dynamodb, app.s3, app.stepfunctions):
+    for service in (app.dynamodb, app.s3, app.stepfunctions, app.events, app.sns):
         answers.of(service)
     result, after = answer_of(story(app, "batch-2", patch, path), "batch-2"), everything(app, "batch-2")
     # Nothing names an upload whose id was lost: the bucket's lifecycle clears it away.

@@ -1,0 +1,67 @@
+"""Rows of a finished chunk as JSON lines in S3, one object a chunk, as they are stored at that moment."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from service.models import batch_hash, row_id, row_number
+from service.s3 import bodies
+from service.source.csv_rows import Chunk
+from service.store.attribute_values import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.app import App
+
+PREFIX = "stream/"
+_KEYS = ("batch_id", "row_id", "row_number", "status", "error", "attempts", "execution_time_ms", "timestamp")
+_SHOWN = (*_KEYS, "input_data", "output_data")
+
+
+def write_rows(app: App, batch_id: str, run: int, numbers: list[int]) -> None:
+    """Write the rows of chunks that have finished, an object each; written again, it is the same object."""
+    bucket, wanted = app.settings.data_bucket, set(numbers)
+    record = app.records.get(batch_id)
+    manifest = next((each["manifest_key"] for each in record.runs if each["run"] == run), None)
+    if manifest is None:
+        return
+    for line in bodies.lines(app.s3, bucket, manifest):
+        chunk = Chunk.from_json(json.loads(line))
+        if chunk.number in wanted:
+            body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(app, batch_id, run, chunk))
+            key = f"{PREFIX}{batch_hash(batch_id)}/run-{run:04d}/chunk-{chunk.number:08d}.jsonl"
+            app.s3.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=body.encode(errors="replace"),
+                ContentType="application/jsonl",
+                Metadata={"run": str(run), "rows": str(body.count("\n"))},
+            )
+
+
+def _rows(app: App, batch_id: str, run: int, chunk: Chunk) -> Iterator[dict[str, Any]]:
+    """Yield what is stored of a chunk's rows by this run, in their order."""
+    for span in chunk.ranges:
+        asked: dict[str, Any] = {
+            "TableName": app.settings.results_table,
+            "KeyConditionExpression": "batch_id = :batch AND row_id BETWEEN :first AND :last",
+            "FilterExpression": "#run = :run",
+            "ExpressionAttributeNames": {"#run": "run"},
+            "ExpressionAttributeValues": {
+                ":batch": {"S": batch_id},
+                ":first": {"S": row_id(span.first_row)},
+                ":last": {"S": row_id(span.first_row + span.rows - 1)},
+                ":run": {"N": str(run)},
+            },
+            "ConsistentRead": True,
+        }
+        while True:
+            page = app.dynamodb.query(**asked)
+            for item in page["Items"]:
+                values = {name: decode(item[name]) for name in item if name in _SHOWN}
+                yield dict.fromkeys(_SHOWN) | values | {"row_number": row_number(values["row_id"])}
+            if "LastEvaluatedKey" not in page:
+                break
+            asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]
