@@ -70,7 +70,7 @@ define package
 	cp handlers/__init__.py handlers/$(1).py "$(ARTIFACTS_DIR)/handlers/"
 	cp -r service "$(ARTIFACTS_DIR)/"
 	rm -rf "$(ARTIFACTS_DIR)/service/console"
-	$(PIP_TARGET) $$($(BUILD_PYTHON) infra/requirements.py $(1))
+	packages="$$($(BUILD_PYTHON) infra/requirements.py $(1))"; test -z "$$packages" || $(PIP_TARGET) $$packages
 	rm -rf "$(ARTIFACTS_DIR)"/bin "$(ARTIFACTS_DIR)"/*/tests
 	find "$(ARTIFACTS_DIR)" -name __pycache__ -prune -exec rm -rf {} +
 endef
@@ -92,3 +92,6 @@ build-RegistrarFunction:
 
 build-NotifierFunction:
 	$(call package,notify)
+
+build-StarterFunction:
+	$(call package,start)

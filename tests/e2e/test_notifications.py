@@ -129,3 +129,32 @@ def test_the_results_have_a_stream_of_their_own(deployed: Any, listening: Listen
         for one in listening.cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
     }
     assert outputs["ResultsStreamArn"] == table["LatestStreamArn"]
+
+
+def test_a_file_with_an_order_beside_it_starts_a_batch(deployed: Any, listening: Listening) -> None:
+    listening.update({"InboxPrefix": "inbox/"})
+    app, bucket = deployed.stack.app, deployed.stack.app.settings.data_bucket
+    order = {"target": "echo", "output_key": "results/by-itself.csv"}
+    app.s3.put_object(Bucket=bucket, Key="inbox/rows.json", Body=json.dumps(order).encode())
+    app.s3.put_object(Bucket=bucket, Key="inbox/rows.csv", Body=b"id,text\n1,a\n2,b\n")
+    try:
+
+        def ended() -> Any:
+            newest = deployed.rows("batches", "--limit", "1")[0]
+            mine = newest["source_uri"] == f"s3://{bucket}/inbox/rows.csv"
+            return newest if mine and newest["ended_at"] else None
+
+        batch = eventually(ended, 60)
+        assert (batch["status"], batch["row_count"]) == ("SUCCEEDED", 2)
+        assert batch["csv_location"] == f"s3://{bucket}/results/by-itself.csv"
+        app.s3.put_object(Bucket=bucket, Key="inbox/rows.csv", Body=b"id,text\n1,a\n2,b\n")  # as it was
+        name = deployed.rows("batches", "--limit", "1")[0]["batch_id"]
+        listening.heard("events")
+        app.s3.put_object(Bucket=bucket, Key="inbox/more.csv", Body=b"id,text\n1,a\n")
+        app.s3.put_object(Bucket=bucket, Key="inbox/more.json", Body=json.dumps({"target": "echo"}).encode())
+        eventually(lambda: deployed.rows("batches", "--limit", "1")[0]["batch_id"] != name, 60)
+        newest = deployed.rows("batches", "--limit", "2")
+        assert [one["source_uri"].rpartition("/")[2] for one in newest] == ["more.csv", "rows.csv"]
+        assert newest[1]["batch_id"] == name
+    finally:
+        listening.update({"InboxPrefix": ""})

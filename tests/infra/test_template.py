@@ -41,7 +41,7 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 
 TABLES = of_type("AWS::DynamoDB::Table")
 FUNCTIONS = of_type("AWS::Serverless::Function")
-BESIDE_THE_MACHINE = {"RegistrarFunction", "NotifierFunction"}
+BESIDE_THE_MACHINE = {"RegistrarFunction", "NotifierFunction", "StarterFunction"}
 ROLES = of_type("AWS::IAM::Role")
 MACHINE = RESOURCES["BatchProcessorStateMachine"]["Properties"]
 MACHINE_DEFINITION = json.loads((ROOT / MACHINE["DefinitionUri"]).read_text())
@@ -344,7 +344,7 @@ def test_the_function_that_stores_what_is_paid_for_can_have_concurrency_of_its_o
 
 
 def test_a_batch_that_ends_unseen_is_closed() -> None:
-    (rule,) = of_type("AWS::Events::Rule").values()
+    rule = of_type("AWS::Events::Rule")["BatchEnded"]
     pattern = rule["EventPattern"]
     assert pattern["source"] == ["aws.states"]
     assert pattern["detail-type"] == ["Step Functions Execution Status Change"]
@@ -353,7 +353,7 @@ def test_a_batch_that_ends_unseen_is_closed() -> None:
     assert arn["Fn::Sub"].endswith(":stateMachine:${" + MACHINE["Name"]["Ref"] + "}")
     (target,) = rule["Targets"]
     assert where(target["Arn"]) == "ResultAggregatorFunction.Arn"
-    (permission,) = of_type("AWS::Lambda::Permission").values()
+    permission = of_type("AWS::Lambda::Permission")["BatchEndedPermission"]
     assert permission["FunctionName"] == {"Ref": "ResultAggregatorFunction"}
     assert where(permission["SourceArn"]) == "BatchEnded.Arn"
 
@@ -401,6 +401,7 @@ ACTIONS = {
     "put_item": "dynamodb:PutItem",
     "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
+    "start_execution": "states:StartExecution",
     "put_events": "events:PutEvents",
     "publish": "sns:Publish",
     "delete_item": "dynamodb:DeleteItem",
@@ -491,6 +492,7 @@ LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapp
     "ResultAggregatorRole": "ResultAggregatorLogs",
     "RegistrarRole": "RegistrarLogs",
     "NotifierRole": "NotifierLogs",
+    "StarterRole": "StarterLogs",
 }
 # By role: resource → actions, of what its handler calls.
 EXPECTED: dict[str, dict[str, set[str]]] = {
@@ -540,6 +542,13 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
             for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts", "GetObject", "DeleteObject")
         },
         f"{DATA}/*-????.parquet": {"s3:DeleteObject"},  # columns.file_name: never an export's first file
+    },
+    "StarterRole": {
+        f"{DATA}/*": {"s3:GetObject"},  # HeadObject of source and order, bodies.opened
+        "SourceObjectArns": {"s3:GetObject"},
+        "KmsKeyArns": {"kms:Decrypt"},
+        "DataBucket.Arn": {"s3:ListBucket"},  # one of the two that is not there yet is told from a forbidden one
+        "BatchProcessorStateMachine": {"states:StartExecution"},
     },
     "NotifierRole": {
         "${BatchesTable.Arn}/stream/*": OF_A_STREAM,  # by Lambda, for the function
@@ -688,3 +697,30 @@ def test_another_version_registers_itself_anew() -> None:
     assert registration["ResourceArn"] == {"Ref": "BatchProcessorStateMachine"}
     assert re.fullmatch(TEMPLATE["Parameters"]["RegisteredName"]["AllowedPattern"], own_tool.NAME)
     assert TEMPLATE["Parameters"]["RegisteredName"]["Default"] == own_tool.NAME
+
+
+# --- batches that start by themselves ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "inbox/", "a/b-c_d/", "../x/", "batches2/"])
+def test_a_prefix_that_may_be_an_inbox(prefix: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["InboxPrefix"]["AllowedPattern"], prefix)
+
+
+@pytest.mark.parametrize("prefix", ["/", "inbox", "results/", "uploads/x/", "stream/", "two words/"])
+def test_a_prefix_that_holds_the_stacks_own_objects_or_none_is_no_inbox(prefix: str) -> None:
+    """A batch whose results lie there would start the next one."""
+    pattern = TEMPLATE["Parameters"]["InboxPrefix"]["AllowedPattern"]
+    assert not re.fullmatch(pattern, prefix)
+    assert all(not re.fullmatch(pattern, own) for own in (*OWN_PREFIXES, "results/"))
+
+
+@pytest.mark.parametrize("name", ["FilePut", "Scheduled"])
+def test_what_starts_batches_may_call_the_starter(name: str) -> None:
+    rule, permission = of_type("AWS::Events::Rule")[name], of_type("AWS::Lambda::Permission")[f"{name}Permission"]
+    (target,) = rule["Targets"]
+    assert where(target["Arn"]) == "StarterFunction.Arn"
+    assert permission["FunctionName"] == {"Ref": "StarterFunction"}
+    assert where(permission["SourceArn"]) == f"{name}.Arn"
+    conditions = {TEMPLATE["Resources"][one]["Condition"] for one in (name, f"{name}Permission")}
+    assert conditions == {"HasInbox" if name == "FilePut" else "HasSchedule"}

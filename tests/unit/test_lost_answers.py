@@ -40,6 +40,7 @@ from service.s3 import bodies, objects
 from service.steps import aggregate_results
 from service.steps.notify import Channels, notify
 from service.steps.prepare_batch import prepare
+from service.steps.start import Starter
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import finish_chunk, handle_failure, lose_chunk, write_output
 from service.store.registry import RegisteredTarget
@@ -255,6 +256,17 @@ def registered(app: App, name: str, _patch: Any, _path: Any) -> Any:
     return first.version, second.version, [one.version for one in app.registry.versions(name)]
 
 
+def by_itself(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    stack_of(app)
+    bucket = app.settings.data_bucket
+    app.s3.put_object(Bucket=bucket, Key=f"inbox/{name}.csv", Body=rows_csv(2).encode())
+    app.s3.put_object(Bucket=bucket, Key=f"inbox/{name}.json", Body=b'{"target": "echo"}')
+    detail = {"bucket": {"name": bucket}, "object": {"key": f"inbox/{name}.csv"}}
+    (started,) = Starter(app, MACHINE, "inbox/").start({"detail": detail})["started"]
+    found = app.stepfunctions.list_executions(stateMachineArn=MACHINE)["executions"]
+    return [one["executionArn"] for one in found].count(started["execution_arn"])
+
+
 def told(app: App, name: str, _patch: Any, _path: Any) -> Any:
     """As the stream of the batches table would have it: the rows of its chunks are written, its end is told."""
     batch = run(app, name)
@@ -350,6 +362,7 @@ CASES: dict[str, Story] = {
     "steps.chunk_lines.write_rows put_object": told,
     "steps.notify._put put_events": told,
     "steps.notify._publish publish": told,
+    "steps.start._execution start_execution": by_itself,
     "console.runs._start start_execution": started,
     "console.runs.upload upload_file": started,
     "steps.agent_execution._stop stop_execution": agent_stopped,
