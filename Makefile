@@ -95,3 +95,6 @@ build-NotifierFunction:
 
 build-StarterFunction:
 	$(call package,start)
+
+build-AgentToolsFunction:
+	$(call package,agent_tools)

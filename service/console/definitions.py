@@ -50,7 +50,36 @@ def _mcp(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "description": description, "inputSchema": schema, "annotations": hints}
 
 
+def _agentcore(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Bedrock AgentCore Gateway: an entry of a Lambda target's `toolSchema.inlinePayload`."""
+    return {"name": name, "description": description, "inputSchema": simple(schema)}
+
+
+def simple(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema of what a gateway knows: type, properties, required, items and description.
+
+    SchemaDefinition in botocore's model of bedrock-agentcore-control. A value of several types is a text where it may
+    be one, else of the first; what is left out is checked when the tool is called.
+    """
+    choices = schema.get("anyOf") or schema.get("oneOf") or ()
+    chosen = next((one for one in choices if one.get("type") == "string"), choices[0] if choices else {})
+    whole = {**chosen, **{key: value for key, value in schema.items() if key not in _COMBINED}}
+    kind = whole.get("type", "object" if "properties" in whole else "string")
+    kinds = [one for one in (kind if isinstance(kind, list) else [kind]) if one != "null"]
+    made: dict[str, Any] = {"type": "string" if "string" in kinds or not kinds else kinds[0]}
+    if "description" in whole:
+        made["description"] = whole["description"]
+    if made["type"] == "object" and "properties" in whole:
+        made["properties"] = {name: simple(one) for name, one in whole["properties"].items()}
+        required = [name for name in whole.get("required", ()) if name in made["properties"]]
+        made |= {"required": required} if required else {}
+    if made["type"] == "array":
+        made["items"] = simple(whole.get("items") or {})
+    return made
+
+
 APIS = {
+    "agentcore": _agentcore,
     "anthropic": _anthropic,
     "openai": _openai,
     "openai-chat": _openai_chat,

@@ -68,6 +68,13 @@ _TOLD = {
     "rerun_of.rows": "Only these rows, such as 7,12-40.",
     "rerun_of.stored_input": "Run the rows as they are stored, not as the source has them.",
 }
+START, STATUS = "start_batch", "batch_status"
+_NAME = {
+    "type": "string",
+    "description": "A name of your own for this work, of letters, digits, _ and -, at most 80. The same name with the "
+    "same input starts no second batch.",
+}
+_ID = {"type": "string", "description": "The batch_id that start_batch returned."}
 _SHORT = ("target", "rerun_of")  # a text stands for the object with only that name
 _NULL = ("execution_config.ttl_days",)  # whose null is a value of its own
 _LEFT_OUT = ("title", "anyOf", "default", "$ref", "description")
@@ -105,3 +112,17 @@ def _plain(schema: dict[str, Any], defs: dict[str, Any], place: str) -> dict[str
     if place in _TOLD:
         made["description"] = _TOLD[place]
     return made
+
+
+def tools_that_do_not_wait() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return name, description and input schema of the two tools for callers that cannot wait for a batch."""
+    whole = input_schema()
+    start = {**whole, "properties": {"name": _NAME, **whole["properties"]}, "required": ["name"]}
+    status = {"type": "object", "properties": {"batch_id": _ID}, "required": ["batch_id"]}
+    asking = (
+        "Says where a batch stands: status, counts of rows, and when it has ended the place of the CSV and the causes "
+        "of failures. Costs nothing worth counting, changes nothing. While status is PREPARING, RUNNING, STOPPING or "
+        "AGGREGATING, ask again after wait_seconds. On error, the batch_id is wrong or the batch is not prepared yet."
+    )
+    begun = f"Starts a batch and returns its batch_id at once; then ask {STATUS}. {DESCRIPTION}"
+    return [(START, begun, start), (STATUS, asking, status)]

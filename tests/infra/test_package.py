@@ -48,6 +48,7 @@ BOUNDS = {
     "RegistrarFunction": 9 * MIB,
     "NotifierFunction": 2 * MIB,
     "StarterFunction": 1 * MIB,
+    "AgentToolsFunction": 2 * MIB,
 }
 NOT_IN_A_PACKAGE = {"boto3", "botocore", "s3transfer", "click", "rich", "ministack", "moto", "pytest", "samcli", "yaml"}
 LAYERED = "pyarrow"  # of the aggregator: a layer has it, and without one whoever wants it is refused

@@ -41,7 +41,7 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 
 TABLES = of_type("AWS::DynamoDB::Table")
 FUNCTIONS = of_type("AWS::Serverless::Function")
-BESIDE_THE_MACHINE = {"RegistrarFunction", "NotifierFunction", "StarterFunction"}
+BESIDE_THE_MACHINE = {"RegistrarFunction", "NotifierFunction", "StarterFunction", "AgentToolsFunction"}
 ROLES = of_type("AWS::IAM::Role")
 MACHINE = RESOURCES["BatchProcessorStateMachine"]["Properties"]
 MACHINE_DEFINITION = json.loads((ROOT / MACHINE["DefinitionUri"]).read_text())
@@ -493,6 +493,7 @@ LOGS_OF = {"PrepareBatchRole": "PrepareBatchLogs", "InputMapperRole": "InputMapp
     "RegistrarRole": "RegistrarLogs",
     "NotifierRole": "NotifierLogs",
     "StarterRole": "StarterLogs",
+    "AgentToolsRole": "AgentToolsLogs",
 }
 # By role: resource → actions, of what its handler calls.
 EXPECTED: dict[str, dict[str, set[str]]] = {
@@ -542,6 +543,10 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
             for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts", "GetObject", "DeleteObject")
         },
         f"{DATA}/*-????.parquet": {"s3:DeleteObject"},  # columns.file_name: never an export's first file
+    },
+    "AgentToolsRole": {
+        "BatchProcessorStateMachine": {"states:StartExecution"},
+        "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:Query"},  # Records.get, Records.chunks
     },
     "StarterRole": {
         f"{DATA}/*": {"s3:GetObject"},  # HeadObject of source and order, bodies.opened

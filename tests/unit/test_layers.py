@@ -26,7 +26,7 @@ def loaded(module: str) -> frozenset[str]:
 
 def test_there_is_a_handler_for_each_function() -> None:
     of_machine = {"aggregate_results", "prepare_batch", "transform_input", "write_result"}
-    assert {*HANDLERS} == {*of_machine, "notify", "register_itself", "start"}
+    assert {*HANDLERS} == {*of_machine, "agent_tools", "notify", "register_itself", "start"}
 
 
 @pytest.mark.parametrize("name", ["transform_input", "write_result"])

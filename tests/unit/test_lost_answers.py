@@ -32,12 +32,13 @@ from moto.s3.models import S3Backend
 
 from service.batch import closing
 from service.console import remap, runs
+from service.console.mcp import orders
 from service.console.stacks import Stack
 from service.errors import BatchRefused
 from service.export import multi_file
 from service.models import batch_hash
 from service.s3 import bodies, objects
-from service.steps import aggregate_results
+from service.steps import agent_tools, aggregate_results
 from service.steps.notify import Channels, notify
 from service.steps.prepare_batch import prepare
 from service.steps.start import Starter
@@ -256,6 +257,19 @@ def registered(app: App, name: str, _patch: Any, _path: Any) -> Any:
     return first.version, second.version, [one.version for one in app.registry.versions(name)]
 
 
+def by_mcp(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    stack = stack_of(app)
+    begun = orders.start(stack, name, {"csv_s3_uri": "s3://bucket/a.csv", "target": "echo"})
+    return begun.batch_id, begun.task_id, begun.again
+
+
+def by_a_tool(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    stack_of(app)
+    given = {"name": name, "csv_s3_uri": "s3://bucket/a.csv", "target": "echo"}
+    started = agent_tools.call(app, MACHINE, "gateway___start_batch", given)
+    return started["batch_id"], started["status"]
+
+
 def by_itself(app: App, name: str, _patch: Any, _path: Any) -> Any:
     stack_of(app)
     bucket = app.settings.data_bucket
@@ -363,6 +377,8 @@ CASES: dict[str, Story] = {
     "steps.notify._put put_events": told,
     "steps.notify._publish publish": told,
     "steps.start._execution start_execution": by_itself,
+    "steps.agent_tools._start start_execution": by_a_tool,
+    "console.mcp.orders.start start_execution": by_mcp,
     "console.runs._start start_execution": started,
     "console.runs.upload upload_file": started,
     "steps.agent_execution._stop stop_execution": agent_stopped,

@@ -13,24 +13,18 @@ from service.console.saving import STDOUT, STDOUT_NAMES
 from service.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
 class Commands(click.Group):
-    """A group that answers an unknown name with the nearest known one, and names what is not built yet (`later`)."""
-
-    def __init__(self, *args: Any, later: Iterable[str] = (), **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.later = tuple(later)
+    """A group that answers an unknown name with the nearest known one."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command of that name; raises UsageError with what there is instead."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             whole = f"{ctx.info_name} {name}" if ctx.parent is not None else name
-            if name in self.later:
-                raise click.UsageError(f"`{whole}` is not available yet")
             raise click.UsageError(f"there is no command `{whole}`; {nearest(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 

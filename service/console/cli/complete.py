@@ -44,7 +44,7 @@ def batch_argument(*, required: bool = True) -> Callable[[Any], Any]:
 def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--target, which names what the rows go through."""
     help_text = "A registered target, or an ARN."
-    option = click.option("--target", required=True, metavar="NAME|ARN", help=help_text, shell_complete=_targets)
+    option = click.option("--target", required=True, metavar="NAME|ARN", help=help_text, shell_complete=targets)
     return option(command)
 
 
@@ -57,7 +57,8 @@ def _batches(context: click.Context, _parameter: click.Parameter, incomplete: st
     return _of_stack(context, found, incomplete)
 
 
-def _targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return names of registered targets that begin with what was typed."""
     return _of_stack(context, lambda app: map(CompletionItem, app.registry.names()), incomplete)
 
 

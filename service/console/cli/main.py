@@ -16,7 +16,7 @@ from rich.markup import escape
 from service.batch import closing
 from service.batch import progress as batch_progress
 from service.console import batch_status, display, runs, saving
-from service.console.cli import check, local, registry, report, rerun, results, rows, ui
+from service.console.cli import check, init, local, mcp, registry, report, rerun, results, rows, ui
 from service.console.cli.common import (
     Commands,
     common,
@@ -44,12 +44,9 @@ if TYPE_CHECKING:
 USAGE, COULD_NOT_RUN = 2, 3
 DEBUG_VARIABLE = "BATCH_PROCESSOR_DEBUG"
 _WHERE = f"A batch that was started goes on: `batch-processor status last`. {DEBUG_VARIABLE}=1 shows where this failed."
-_LATER = ("mcp",)
 
 
-@click.group(
-    cls=Commands, later=_LATER, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="batch-processor")
 def cli() -> None:
     """Run a CSV, row by row, through a tool (Lambda) or an agent (Step Functions), and get a CSV back."""
@@ -58,6 +55,8 @@ def cli() -> None:
 for _command in (
     check.check,
     completion,
+    init.describe,
+    init.init,
     report.report,
     rerun.rerun,
     rows.failed,
@@ -66,6 +65,7 @@ for _command in (
     registry.tool,
     local.local,
     ui.ui,
+    mcp.mcp,
 ):
     cli.add_command(_command)
 

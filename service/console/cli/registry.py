@@ -385,10 +385,14 @@ def tool_definition(name: str | None, api: str, stack_name: str | None, *, as_js
     batch-processor tool definition --for anthropic
     batch-processor tool definition sentiment --for bedrock
 
-    openai is for the Responses API, openai-chat for Chat Completions, mcp an entry of tools/list. Without NAME no stack
-    is needed.
+    openai is for the Responses API, openai-chat for Chat Completions, mcp an entry of tools/list; agentcore is the
+    tool schema of a Lambda target of AgentCore Gateway, with the two tools of the stack's AgentToolsFunction. Without
+    NAME no stack is needed.
     """  # noqa: D301
-    if name is None:
+    made: Any
+    if name is None and api == "agentcore":
+        made = [definitions.definition(api, *one) for one in own_tool.tools_that_do_not_wait()]
+    elif name is None:
         made = definitions.definition(api, own_tool.NAME, own_tool.DESCRIPTION, own_tool.input_schema())
     else:
         found = _found(open_stack(stack_name).app.registry, name)
@@ -398,7 +402,7 @@ def tool_definition(name: str | None, api: str, stack_name: str | None, *, as_js
 
 
 @tool.command("invocation")
-@click.option("--as", "way", type=click.Choice(invocation.WAYS), default="agent-state", show_default=True)
+@click.option("--as", "way", type=click.Choice(invocation.WAYS), default="agent-state", show_default=True, help="Who.")
 @common
 def tool_invocation(way: str, stack_name: str | None, *, as_json: bool) -> int:
     """Print how an agent or a program calls the batch processor and waits for it, with the rights that it needs.

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from service.console.definitions import APIS, definition
 from service.errors import BatchRefused
 from service.request import own_tool
+from service.steps import agent_tools
 
 COMBINED = {"properties": {"a": {"type": "string"}}, "anyOf": [{"required": ["a"]}], "type": "object"}
 SCHEMAS = [own_tool.input_schema(), COMBINED, None, {}, {"description": "Anything.", "type": ["object", "null"]}]
@@ -27,7 +28,22 @@ def bedrock(made: Any) -> None:
     assert ParamValidator().validate(made, shape).generate_report() == ""
 
 
+def agentcore(made: Any) -> None:
+    model = botocore.session.get_session().get_service_model("bedrock-agentcore-control")
+    shape = model.shape_for("ToolDefinition")
+    assert ParamValidator().validate(made, shape).generate_report() == ""
+    allowed = model.shape_for("SchemaType").enum
+    assert all(kind in allowed for kind in types_of(made["inputSchema"]))
+
+
+def types_of(schema: Any) -> Any:
+    yield schema["type"]
+    for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
+        yield from types_of(inner)
+
+
 JUDGES = {
+    "agentcore": agentcore,
     "anthropic": TypeAdapter(ToolParam).validate_python,
     "openai": TypeAdapter(FunctionToolParam).validate_python,
     "openai-chat": TypeAdapter(ChatCompletionFunctionToolParam).validate_python,
@@ -66,3 +82,15 @@ def test_every_api_has_a_judge_that_refuses(api: str) -> None:
 def test_a_name_that_they_refuse_is_refused(name: str) -> None:
     with pytest.raises(BatchRefused, match="register it under another name"):
         definition("anthropic", name, "x", None)
+
+
+def test_a_gateway_has_the_two_tools_of_the_function() -> None:
+    made = [definition("agentcore", *one) for one in own_tool.tools_that_do_not_wait()]
+    assert [one["name"] for one in made] == list(agent_tools.TOOLS)
+    for one in made:
+        agentcore(one)
+    start = made[0]["inputSchema"]
+    assert start["required"] == ["name"]
+    assert start["properties"]["target"]["type"] == "string"
+    assert start["properties"]["execution_config"]["properties"]["retry_policy"]["type"] == "object"
+    assert set(start["properties"]) == {"name", *own_tool.input_schema()["properties"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_the_state_is_that_of_the_guide_with_more_beside_it() -> None:
         "execution_time.$": "$.Output.execution_time_ms",
     }
     assert selected.items() <= state["ResultSelector"].items()
+
+
+def test_a_retry_of_the_state_has_the_same_name_and_another_entry_another_one() -> None:
+    """RetryCount changes with a retry, EnteredTime does not (Step Functions guide, "Context object")."""
+    name = MADE["agent-state"]["definition"]["States"]["RunBatch"]["Parameters"]["Name.$"]
+    read = set(re.findall(r"\$\$?\.[A-Za-z_.]+", name))
+    assert read == {"$$.Execution.Id", "$$.State.Name", "$$.State.EnteredTime", "$.csv_uri", "$.target_config"}
+    assert set(re.findall(r"States\.\w+", name)) == {"States.Hash", "States.Format", "States.JsonToString"}
 
 
 def test_the_code_is_python_and_asks_for_what_there_is() -> None:

@@ -1,0 +1,1 @@
+"""A mapping file drafted for a source and a target."""
