@@ -15,11 +15,19 @@ _TRANSIENT = (
     "StepFunctions.SdkClientException",
     "StepFunctions.ThrottlingException",
 )
+# Keys of a batch's input that an agent may leave out; null is the same as absent.
+_LEFT_OUT = ("output_mapping", "execution_config", "source", "csv", "output_bucket", "output_key", "rerun_of")
 # A retry keeps the time at which the state was entered, so its execution has the same name, and StartExecution answers
-# with the one that runs ("StartExecution is idempotent for STANDARD workflows", API reference). 64 of 80 characters.
+# with the one that runs ("StartExecution is idempotent for STANDARD workflows", API reference). Calls of a Map may
+# enter in the same millisecond: the order is part of the name, its larger parts as hashes of their own, since
+# States.Hash takes 10,000 characters ("Intrinsic functions", Step Functions guide). This has 64 of
+# the 80 characters that a name may have.
+_HASHED = ("mapping_config", *_LEFT_OUT)
 _RUN_NAME = (
-    "States.Hash(States.Format('{} {} {} {} {}', $$.Execution.Id, $$.State.Name, $$.State.EnteredTime, $.csv_uri, "
-    "States.JsonToString($.target_config)), 'SHA-256')"
+    f"States.Hash(States.Format('{' '.join(['{}'] * (5 + len(_HASHED)))}', $$.Execution.Id, $$.State.Name, "
+    "$$.State.EnteredTime, $.csv_uri, States.JsonToString($.target_config), "
+    + ", ".join(f"States.Hash(States.JsonToString($.{key}), 'MD5')" for key in _HASHED)
+    + "), 'SHA-256')"
 )
 
 
@@ -39,7 +47,7 @@ def _agent(machine_arn: str) -> dict[str, Any]:
     partition = machine_arn.split(":")[1]
     run = {
         "Type": "Task",
-        "Comment": "Waits for the whole batch, at most seven days. Other keys of the input stand beside input_mapping.",
+        "Comment": "Waits for the whole batch, at most seven days.",
         "Resource": f"arn:{partition}:states:::states:startExecution.sync:2",
         "Parameters": {
             "StateMachineArn": machine_arn,
@@ -48,6 +56,7 @@ def _agent(machine_arn: str) -> dict[str, Any]:
                 "csv_s3_uri.$": "$.csv_uri",
                 "target.$": "$.target_config",
                 "input_mapping.$": "$.mapping_config",
+                **{f"{key}.$": f"$.{key}" for key in _LEFT_OUT},
                 "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
             },
         },
@@ -83,10 +92,26 @@ def _agent(machine_arn: str) -> dict[str, Any]:
         },
         "End": True,
     }
+    defaults = {
+        "Type": "Pass",
+        "Comment": "What the agent leaves out.",
+        "Result": {"csv_uri": None, "target_config": None, "mapping_config": {}, **dict.fromkeys(_LEFT_OUT)},
+        "ResultPath": "$.defaults",
+        "Next": "Order",
+    }
+    order = {
+        "Type": "Pass",
+        "Parameters": {"order.$": "States.JsonMerge($.defaults, $, false)"},
+        "OutputPath": "$.order",
+        "Next": "RunBatch",
+    }
     return {
-        "Comment": "Input: csv_uri, target_config (a name or an object), mapping_config ({} passes every column).",
-        "StartAt": "RunBatch",
-        "States": {"RunBatch": run, "BatchFailed": failed},
+        "Comment": (
+            "Input: csv_uri, target_config (a name or an object); mapping_config is the input_mapping, {} passes every "
+            f"column; and any of {', '.join(_LEFT_OUT)}."
+        ),
+        "StartAt": "Defaults",
+        "States": {"Defaults": defaults, "Order": order, "RunBatch": run, "BatchFailed": failed},
     }
 
 
@@ -123,6 +148,7 @@ given = {{"csv_s3_uri": "{_SOURCE}", "target": "{_TARGET}", "input_mapping": {{}
 
 states = boto3.client("stepfunctions", region_name="{region}")
 # The same name and input while the batch runs start no second one: a call that is sent twice is paid for once.
+# Another batch needs another name.
 started = states.start_execution(stateMachineArn=MACHINE, name="{_RUN}", input=json.dumps(given))
 while (execution := states.describe_execution(executionArn=started["executionArn"]))["status"] == "RUNNING":
     time.sleep(30)
@@ -140,9 +166,11 @@ def _commands(machine_arn: str) -> str:
     start = ["aws", "stepfunctions", "start-execution", "--region", region, "--state-machine-arn", machine_arn]
     look = ["aws", "stepfunctions", "describe-execution", "--region", region, "--execution-arn", execution]
     return (
-        "# By this command line, which uploads a local file, shows the progress and fetches the results:\n"
+        "# By this command line, with the rights of who operates the stack. It uploads a local file, shows the\n"
+        "# progress and fetches the results:\n"
         f"batch-processor run {_SOURCE} --target {_TARGET} --stack {shlex.quote(name)} --yes\n\n"
-        "# By AWS's own. The same name and input while the batch runs start no second one:\n"
+        "# By AWS's own, with the policy below. The same name and input while the batch runs start no second one;\n"
+        "# another batch needs another name:\n"
         f"{shlex.join(start)} --name {_RUN} \\\n  --input {shlex.quote(given)}\n"
         "# status SUCCEEDED: the result is in output; FAILED: the reason is in cause\n"
         f"{shlex.join(look)}\n"

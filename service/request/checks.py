@@ -208,7 +208,12 @@ def _place(app: App, parsed: BatchInput, execution_name: str) -> Place:
 def _find_source(app: App, parsed: BatchInput) -> SourceObject:
     bucket, key = split_s3_uri(parsed.csv_s3_uri) or ("", "")
     check_source(app.settings, bucket, key)
-    return objects.find_source(app.s3, bucket, key)
+    found = objects.find_source(app.s3, bucket, key)
+    wanted = parsed.source.etag
+    if wanted is not None and wanted.strip('"') != found.etag.strip('"'):
+        message = f"{found.uri} is another version now: its ETag is {found.etag}, the order is for {wanted}"
+        raise BatchRefused([Problem("source.etag", message)])
+    return found
 
 
 def _open_source(app: App, parsed: BatchInput, found: SourceObject) -> Opened:

@@ -77,6 +77,7 @@ class SourceOptions(_Part):
 
     encoding: str | None = None
     delimiter: str | None = None
+    etag: str | None = None
 
 
 class CsvOptions(_Part):

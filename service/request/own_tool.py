@@ -55,6 +55,7 @@ _TOLD = {
     "source": "How the source is read.",
     "source.encoding": "Such as utf-8, cp1252 or gb18030. Left out: detected.",
     "source.delimiter": "A comma, semicolon, tab or |. Left out: detected.",
+    "source.etag": "The ETag of the version that is meant; the batch is refused when the source is another one.",
     "csv": "How the results are written.",
     "csv.format": "The form of the results.",
     "csv.column_style": "plain leaves the prefixes input_ and output_ away where no names collide.",

@@ -11,9 +11,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.excerpt import excerpt
 from service.models import OPEN, BatchStatus, batch_id, target_name
+from service.steps.agent_execution import execution_arn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(
     r"[A-Za-z0-9_-]{1,80}"
 )  # of an execution (StartExecution, API reference), of letters that need no care
+_LATER_RUN = "~"  # in an id, before the name of a later run; no name of an execution may have it
 _CAUSES, _CAUSE_LONGEST = 5, 500
 _SOON, _LATER, _MANY = 15, 120, 1000  # seconds to wait for a small batch and for one of more than so many rows
 
@@ -46,39 +50,50 @@ def _start(app: App, machine_arn: str, given: Mapping[str, Any]) -> dict[str, An
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         message = "is required: a name of your own for this work, of letters, digits, _ and -, at most 80"
         raise BatchRefused([Problem("name", message)])
-    rerun_of = asked.get("rerun_of")
-    if rerun_of is None and not ("csv_s3_uri" in asked and "target" in asked):
-        message = "csv_s3_uri and target are required, or rerun_of with the id of a batch"
-        raise BatchRefused([Problem("", message)])
+    batch = _batch_asked_for(asked, name)
     try:
-        started = app.stepfunctions.start_execution(stateMachineArn=machine_arn, name=name, input=json.dumps(asked))
+        app.stepfunctions.start_execution(stateMachineArn=machine_arn, name=name, input=json.dumps(asked))
     except app.stepfunctions.exceptions.ExecutionAlreadyExists as error:
         message = f"{name!r} was the name of other work, or of the same that has ended: batch_status tells of it"
         raise BatchRefused([Problem("name", message)]) from error
-    identifier = batch_id(target_name(asked.get("target")), name) if rerun_of is None else _batch_of(rerun_of)
-    return {
-        "batch_id": identifier,
-        "execution_arn": started["executionArn"],
-        "status": BatchStatus.PREPARING.value,
-        "wait_seconds": _SOON,
-    }
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise BatchRefused(
+            [Problem("", f"it could not be started: {code}: {error.response['Error']['Message']}")]
+        ) from error
+    return {"batch_id": batch, "status": BatchStatus.PREPARING.value, "wait_seconds": _SOON}
 
 
-def _batch_of(rerun_of: Any) -> str:
-    return str(rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of)
+def _batch_asked_for(asked: Mapping[str, Any], name: str) -> str:
+    """Return the id by which a batch, or a later run of it, is asked for; raises BatchRefused when it is neither."""
+    rerun_of = asked.get("rerun_of")
+    if rerun_of is not None:
+        named = rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of
+        if not isinstance(named, str) or "#" not in named:
+            raise BatchRefused([Problem("rerun_of", "is the batch_id of a batch, as start_batch returned it")])
+        return f"{named.partition(_LATER_RUN)[0]}{_LATER_RUN}{name}"
+    target = target_name(asked.get("target"))
+    if "csv_s3_uri" not in asked or not target:
+        message = "csv_s3_uri and target are required, or rerun_of with the id of a batch"
+        raise BatchRefused([Problem("", message)])
+    return batch_id(target, name)
 
 
-def _status(app: App, _machine_arn: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Say where a batch stands, and when to ask again."""
-    identifier = given.get("batch_id")
-    if not isinstance(identifier, str) or not identifier:
+def _status(app: App, machine_arn: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Say where a batch, or a later run of it, stands, and when to ask again."""
+    asked = given.get("batch_id")
+    if not isinstance(asked, str) or "#" not in asked:
         raise BatchRefused([Problem("batch_id", "is required: as start_batch returned it")])
-    record = app.records.get(identifier)
+    identifier, _, later = asked.partition(_LATER_RUN)
+    arn = execution_arn(machine_arn, later or identifier.partition("#")[2])
+    record = app.records.find(identifier)
+    if record is None or (later and record.execution_arn != arn):
+        return {"batch_id": asked, **_by_execution(app, arn, asked)}
     counts = record.counts or {}
     if record.status in OPEN:
         counts = dict(app.records.chunk_counts(identifier, record.run))
     answer = {
-        "batch_id": identifier,
+        "batch_id": asked,
         "status": record.status,
         "row_count": record.row_count,
         "rows_done": sum(count for status, count in counts.items() if status not in ("NOT_RUN", "MISSING")),
@@ -87,6 +102,19 @@ def _status(app: App, _machine_arn: str, given: Mapping[str, Any]) -> dict[str, 
     if record.status in OPEN:
         return {**answer, "wait_seconds": _LATER if record.rows > _MANY else _SOON}
     return {**answer, **_end(record)}
+
+
+def _by_execution(app: App, arn: str, asked: str) -> dict[str, Any]:
+    """Say how an execution stands that has no record, yet or at all: it is being prepared, or was refused."""
+    try:
+        execution = app.stepfunctions.describe_execution(executionArn=arn)
+    except app.stepfunctions.exceptions.ExecutionDoesNotExist as error:
+        raise NotFound(f"there is no batch {asked!r}: use the batch_id that start_batch returned") from error
+    if execution["status"] == "RUNNING":
+        return {"status": BatchStatus.PREPARING.value, "wait_seconds": _SOON}
+    cause = excerpt(execution.get("cause") or "without a cause", _CAUSE_LONGEST)
+    failed = {"type": execution.get("error") or execution["status"], "message": cause}
+    return {"status": BatchStatus.FAILED.value, "error": failed}
 
 
 def _end(record: BatchRecord) -> dict[str, Any]:

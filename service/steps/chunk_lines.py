@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from service.models import batch_hash, row_id, row_number
 from service.s3 import bodies
 from service.source.csv_rows import Chunk
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
     from service.app import App
 
 PREFIX = "stream/"
+_THERE = ("PreconditionFailed", "412")
 _KEYS = ("batch_id", "row_id", "row_number", "status", "error", "attempts", "execution_time_ms", "timestamp")
 _SHOWN = (*_KEYS, "input_data", "output_data")
 
 
 def write_rows(app: App, batch_id: str, run: int, numbers: list[int]) -> None:
-    """Write the rows of chunks that have finished, an object each; written again, it is the same object."""
+    """Write the rows of chunks that have finished, an object each; one that is there stays as it was written."""
     bucket, wanted = app.settings.data_bucket, set(numbers)
     record = app.records.get(batch_id)
     manifest = next((each["manifest_key"] for each in record.runs if each["run"] == run), None)
@@ -32,13 +35,23 @@ def write_rows(app: App, batch_id: str, run: int, numbers: list[int]) -> None:
         if chunk.number in wanted:
             body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(app, batch_id, run, chunk))
             key = f"{PREFIX}{batch_hash(batch_id)}/run-{run:04d}/chunk-{chunk.number:08d}.jsonl"
-            app.s3.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=body.encode(errors="replace"),
-                ContentType="application/jsonl",
-                Metadata={"run": str(run), "rows": str(body.count("\n"))},
-            )
+            _put_once(app, key, body.encode(errors="replace"), {"run": str(run), "rows": str(body.count("\n"))})
+
+
+def _put_once(app: App, key: str, body: bytes, metadata: dict[str, str]) -> None:
+    """Write an object that is not there; a later event would find rows that were run again meanwhile gone from it."""
+    try:
+        app.s3.put_object(
+            Bucket=app.settings.data_bucket,
+            Key=key,
+            Body=body,
+            ContentType="application/jsonl",
+            Metadata=metadata,
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _THERE:
+            raise
 
 
 def _rows(app: App, batch_id: str, run: int, chunk: Chunk) -> Iterator[dict[str, Any]]:

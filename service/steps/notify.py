@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from service.errors import BatchProcessorError
 from service.excerpt import excerpt
@@ -17,7 +20,7 @@ from service.steps.chunk_lines import write_rows
 from service.store.batches import of_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from service.app import App
     from service.record import BatchRecord, ChunkRecord
@@ -27,7 +30,7 @@ STARTED, PROGRESS, ENDED = "Batch Started", "Batch Progress", "Batch Ended"
 _STEPS = 10  # of the rows of a run
 _CAUSES, _CAUSE_LONGEST = 10, 1000  # told of a batch; characters of each: an entry has at most 256 KB
 _AT_ONCE = 10  # entries of one PutEvents ("Limits", EventBridge API reference)
-_SUBJECT = 100  # characters, ASCII (Publish, SNS API reference)
+_SUBJECT = 99  # characters, fewer than 100 (Publish, SNS API reference)
 
 
 class NotTold(BatchProcessorError):
@@ -63,14 +66,27 @@ def notify(app: App, channels: Channels, event: Mapping[str, Any]) -> None:
             was = change.get("OldImage", {}).get("status", {}).get("S")
             told += _turns(of_image(change["NewImage"]), was)
     for (batch_id, run), numbers in finished.items():
-        told += _progress(app, batch_id, run, set(numbers))
-        if channels.rows:
-            write_rows(app, batch_id, run, numbers)
-    if channels.bus and told:
-        _put(app, channels.bus, told)
-    for kind, batch, detail in told:
-        if channels.topic and kind == ENDED:
-            _publish(app, channels.topic, batch, detail)
+        if channels.bus:
+            told += _progress(app, batch_id, run, set(numbers))
+    _each_by_itself(
+        [
+            *(partial(_publish, app, channels.topic, *one[1:]) for one in told if channels.topic and one[0] == ENDED),
+            *([partial(_put, app, channels.bus, told)] if channels.bus and told else []),
+            *(partial(write_rows, app, *run, numbers) for run, numbers in finished.items() if channels.rows),
+        ]
+    )
+
+
+def _each_by_itself(calls: list[Callable[[], None]]) -> None:
+    """Make every call, whatever becomes of those before it; raise the first error at the end."""
+    errors = []
+    for each in calls:
+        try:
+            each()
+        except (BatchProcessorError, ClientError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _turns(batch: BatchRecord, was: str | None) -> Iterator[tuple[str, BatchRecord, dict[str, Any]]]:
@@ -152,7 +168,7 @@ def _put(app: App, bus: str, told: list[tuple[str, BatchRecord, dict[str, Any]]]
 def _publish(app: App, topic: str, batch: BatchRecord, detail: Mapping[str, Any]) -> None:
     subject = f"{batch.status}: batch {batch.batch_id}".encode("ascii", "replace").decode()
     message = readable(batch, detail)
-    app.sns.publish(TopicArn=topic, Subject=excerpt(subject, _SUBJECT), Message=message)
+    app.sns.publish(TopicArn=topic, Subject=subject[:_SUBJECT], Message=message)
 
 
 def readable(batch: BatchRecord, detail: Mapping[str, Any]) -> str:

@@ -40,7 +40,10 @@ class Records:
         except PutError as error:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
-            mine = BatchItem.execution_arn == record.execution_arn
+            # Step Functions frees a name 90 days after its execution has ended: the same ARN may be another execution.
+            began = BatchItem.started_at
+            same_start = began.does_not_exist() if record.started_at is None else began == record.started_at
+            mine = (BatchItem.execution_arn == record.execution_arn) & same_start
             if not self.update(record.batch_id, mine, status=record.status, error=None, ended_at=None):
                 message = f"there is a batch {record.batch_id} already: start the execution with another name"
                 raise BatchTaken(message) from error

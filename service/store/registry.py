@@ -165,11 +165,19 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
         opened(values.get("output_schema")) or None,
         int(version) if version.isdigit() else 0,
         values.get("registered_at"),
-        None if values.get("price_per_row_usd") is None else float(values["price_per_row_usd"]),
+        _price(values.get("price_per_row_usd")),
         _conditions(values.get("fail_when")),
         _conditions(values.get("retry_when")),
         {name: attribute for name, attribute in item.items() if name not in _OURS},
     )
+
+
+def _price(stored: Any) -> float | None:
+    """Return US dollars; None of what is no number, in an item of another shape."""
+    try:
+        return None if stored is None else float(stored)
+    except (TypeError, ValueError):
+        return None
 
 
 def _conditions(stored: Any) -> str | list[str] | None:

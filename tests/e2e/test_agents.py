@@ -126,6 +126,19 @@ def test_no_row_succeeded_and_the_cause_has_the_counts(deployed: Any, agent: str
     assert cause["errors"][0]["row_ids"]
 
 
+def test_what_an_agent_asks_for_beside_the_mapping_is_heard(deployed: Any) -> None:
+    """The printed states as they are; what is left out has its default."""
+    definition = deployed.json("tool", "invocation")["definition"]
+    created = deployed.stack.app.stepfunctions.create_state_machine(
+        name="plain-agent", definition=json.dumps(definition), roleArn=ROLE
+    )
+    source = put(deployed, "limited.csv", "id,text\n1,a\n2,b\n3,c\n")
+    given = {"csv_uri": source, "target_config": "echo", "execution_config": {"limit": 1}}
+    given["output_mapping"] = {"extraction_methods": [{"method": "direct", "field_mappings": {"t": "echo.input.text"}}]}
+    batch = json.loads(call(deployed, created["stateMachineArn"], given)["output"])
+    assert (batch["status"], batch["counts"]["SUCCESS"], batch["counts"]["NOT_RUN"]) == ("INCOMPLETE", 1, 2)
+
+
 def test_the_code_that_is_printed_runs(deployed: Any) -> None:
     source = put(deployed, "coded.csv", "id,text\n1,a\n2,b\n")
     code = deployed.json("tool", "invocation", "--as", "aws-sdk")["code"]
@@ -146,6 +159,9 @@ def test_a_target_that_is_not_there_is_not_registered_and_one_can_be_removed(dep
     echo = deployed.json("tool", "show", "echo")["resource_arn"]
     deployed.json("tool", "register", "--name", "echo-2", "--arn", echo)
     deployed.json("tool", "register", "--name", "echo-2", "--arn", echo, "--description", "Another.")
-    assert deployed.json("tool", "remove", "echo-2") == {"tool_name": "echo-2", "versions_removed": 2}
+    assert deployed.command("tool", "remove", "echo-2").returncode == 2  # nobody can be asked
+    own = deployed.command("tool", "register", "--name", "batch_processor", "--arn", echo)
+    assert (own.returncode, "stack's own entry" in own.stderr) == (2, True)
+    assert deployed.json("tool", "remove", "echo-2", "--yes") == {"tool_name": "echo-2", "versions_removed": 2}
     assert deployed.command("tool", "show", "echo-2").returncode == 2
     assert deployed.json("tool", "show", "batch_processor")["resource_arn"] == deployed.stack.state_machine_arn

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 9  # calls of DynamoDB for one put: the first and eight more
 CLIENTS = {"dynamodb": "dynamodb", "s3": "s3", "stepfunctions": "stepfunctions", "lambda_client": "lambda"}
+CLIENTS |= {"events": "events", "sns": "sns"}
 MODELS = (ResultItem, BatchItem, TargetItem)
 URL = "https://dynamodb.us-east-1.amazonaws.com/"
 
@@ -241,7 +242,7 @@ def test_every_client_of_the_app_is_compared() -> None:
 
 
 def test_the_session_knows_what_the_functions_call_and_nothing_else() -> None:
-    with pytest.raises(UnknownServiceError, match="dynamodb, lambda, s3, stepfunctions"):
+    with pytest.raises(UnknownServiceError, match="dynamodb, events, lambda, s3, sns, stepfunctions"):
         Session().client("sqs")
 
 

@@ -373,7 +373,7 @@ CASES: dict[str, Story] = {
     "store.results.remap update_item": remapped,
     "store.registry._put put_item": registered,
     "store.registry.remove delete_item": registered,
-    "steps.chunk_lines.write_rows put_object": told,
+    "steps.chunk_lines._put_once put_object": told,
     "steps.notify._put put_events": told,
     "steps.notify._publish publish": told,
     "steps.start._execution start_execution": by_itself,

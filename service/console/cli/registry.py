@@ -260,9 +260,15 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     targets = target_files.check_targets(
         mapping_files.read_document(file) if file else given, file.parent if file else Path()
     )
-    app = open_stack(stack_name).app
-    _check_they_exist(app, targets)
-    registry = app.registry
+    stack = open_stack(stack_name)
+    _check_they_exist(stack.app, targets)
+    registry = stack.app.registry
+    own = stack.state_machine_arn
+    for target in targets:
+        before = registry.find(target["tool_name"])
+        if before is not None and before.resource_arn == own != target["resource_arn"]:
+            message = f"{target['tool_name']!r} is the stack's own entry: take another name"
+            raise BatchRefused([Problem("tool_name", message)])
     for target in targets:
         before = registry.find(target["tool_name"])
         after = registry.amend(target["tool_name"], target)
@@ -362,10 +368,17 @@ def tool_remove(name: str, stack_name: str | None, *, yes: bool, as_json: bool) 
 
     Batches that are prepared go on: they keep what they began with.
     """  # noqa: D301
-    registry = open_stack(stack_name).app.registry
-    _found(registry, name)
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+    stack = open_stack(stack_name)
+    registry = stack.app.registry
+    found = _found(registry, name)
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise click.UsageError(f"it removes {name} with all its versions: give --yes, since nobody can be asked")
         click.confirm(f"Remove {name} with all its versions?", abort=True, err=True)
+    if found.resource_arn == stack.state_machine_arn:
+        display.tell(
+            "this is the stack's own entry: only a deploy of another version of the application brings it back"
+        )
     removed = registry.remove(name)
     if as_json:
         display.print_json({"tool_name": name, "versions_removed": removed})

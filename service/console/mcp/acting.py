@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context  # noqa: TC002 - the SDK reads the annotation
@@ -58,6 +58,7 @@ class _Order:
     quote: Quote
     tool: str
     fewer: str  # arguments by which fewer rows are run
+    is_unnamed: bool = False
 
 
 class Acting:
@@ -122,7 +123,7 @@ class Acting:
         given["csv_s3_uri"] = in_s3(opened.stack, csv_s3_uri)
         if name is not None and (started := orders.found(opened.stack, execution, given)) is not None:
             return _told(started, None)
-        order = _Order(execution, given, quote.of_order(opened, given, execution), "start_batch", _FEWER)
+        order = _Order(execution, given, quote.of_order(opened, given, execution), "start_batch", _FEWER, name is None)
         return self._begun(ctx, order, confirm)
 
     def rerun_batch(  # noqa: PLR0913 - one argument for each key of the input
@@ -160,7 +161,7 @@ class Acting:
         if not found.rows:
             note = "nothing to run again: every row that was asked for has succeeded"
             return {"started": False, "batch_id": record.batch_id, "note": note}
-        return self._begun(ctx, _Order(execution, given, found, "rerun_batch", _FEWER_AGAIN), confirm)
+        return self._begun(ctx, _Order(execution, given, found, "rerun_batch", _FEWER_AGAIN, name is None), confirm)
 
     def stop_batch(
         self,
@@ -192,6 +193,8 @@ class Acting:
                 return _unconfirmed(order, confirm)
             if not _accepts(answer):
                 return {"started": False, "quote": found.sentence, "note": _DECLINED}
+        if found.asks and order.is_unnamed:  # one yes is for one batch, however often it arrives
+            order = replace(order, name=f"quoted-{found.token}")
         return _told(orders.start(self._stacks.get().stack, order.name, order.given), found)
 
 

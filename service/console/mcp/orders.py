@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from service.errors import BatchRefused, NotFound, Problem
 from service.excerpt import excerpt
 from service.models import batch_id, target_name
@@ -92,6 +94,10 @@ def found(stack: Stack, name: str, given: dict[str, Any]) -> Started | None:
         message = f"{name!r} was given to another order before: give this one another name, or leave it out"
         raise BatchRefused([Problem("name", message)])
     identifier, task = ids(given, name)
+    if execution["status"] in ("FAILED", "ABORTED", "TIMED_OUT"):
+        cause = excerpt(execution.get("cause") or "without a cause", 1000)
+        message = f"this order was started under {name!r} before, and {execution['status'].lower()}: {cause}"
+        raise BatchRefused([Problem("name", f"{message}; batch_status {identifier!r} has more; give it another name")])
     return Started(identifier, task, arn, again=True)
 
 
@@ -132,4 +138,6 @@ def _is_seen(stack: Stack, arn: str) -> bool:
         states.describe_execution(executionArn=arn)
     except states.exceptions.ExecutionDoesNotExist:
         return False
+    except ClientError:  # it runs, whether it may be looked at or not
+        return True
     return True

@@ -112,7 +112,7 @@ def of_order(opened: Opened, given: dict[str, Any], name: str) -> Quote:
         took,
         _basis(measured),
         tuple(cost.explain()),
-        _token([_canonical(given), checked.opened.found.etag, rows]),
+        _token([_canonical(given), checked.opened.found.etag, rows, vars(checked.target), round(cost.total_usd, 2)]),
     )
 
 
@@ -136,7 +136,7 @@ def of_rerun(opened: Opened, record: BatchRecord, given: dict[str, Any]) -> Quot
         took,
         _basis(measured),
         tuple(cost.explain()),
-        _token([_canonical(given), record.run, rows]),
+        _token([_canonical(given), record.run, record.plan_hash, rows, round(cost.total_usd, 2)]),
     )
 
 
@@ -197,8 +197,8 @@ def _canonical(given: dict[str, Any]) -> str:
 
 
 def _token(parts: list[Any]) -> str:
-    """Return the name of an order as it was quoted: another source, another mapping or other rows have another.
+    """Return the name of an order as it was quoted: another source, mapping, target, price or rows have another.
 
     It is worked out anew for every call, so that no server has to remember what it has asked.
     """
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:20]

@@ -77,7 +77,10 @@ class Tasks(Extension):
         if not isinstance(result, CallToolResult) or not (result.structured_content or {}).get("started"):
             return result
         task_id = str((result.structured_content or {})["task_id"])
-        run = await anyio.to_thread.run_sync(self._run, task_id)
+        try:
+            run = await anyio.to_thread.run_sync(self._run, task_id)
+        except MCPError:
+            return result  # the batch has started: its answer must not be lost behind an error
         # The beginning of a task: what it is by now, tasks/get says.
         return {"resultType": "task", **_common(run, "working")}
 

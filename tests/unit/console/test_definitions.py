@@ -94,3 +94,40 @@ def test_a_gateway_has_the_two_tools_of_the_function() -> None:
     assert start["properties"]["target"]["type"] == "string"
     assert start["properties"]["execution_config"]["properties"]["retry_policy"]["type"] == "object"
     assert set(start["properties"]) == {"name", *own_tool.input_schema()["properties"]}
+
+
+ODD: list[Any] = [
+    {"type": "object", "properties": {"text": True, "none": False}},
+    {"type": "object", "properties": {"list": {"items": [{"type": "string"}]}, "any": {"anyOf": [True, None]}}},
+    {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+]
+
+
+@pytest.mark.parametrize("schema", ODD, ids=["true", "items", "circle"])
+def test_a_gateway_takes_odd_schemas(schema: Any) -> None:
+    agentcore(definition("agentcore", "odd", "x", schema))
+
+
+def test_a_gateway_has_the_types_of_what_is_referred_to_and_of_alternatives() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"$ref": "#/$defs/a"},
+            "b": {"allOf": [{"properties": {"x": {"type": "integer"}}}]},
+            "c": {"anyOf": [{"type": "null"}, {"type": "integer"}]},
+            "d": {"items": {"type": "number"}},
+        },
+        "$defs": {"a": {"type": "object", "properties": {"y": {"type": "boolean"}}}},
+    }
+    made = definition("agentcore", "typed", "x", schema)["inputSchema"]["properties"]
+    assert [made[name]["type"] for name in "abcd"] == ["object", "object", "integer", "array"]
+    assert made["a"]["properties"]["y"]["type"] == "boolean"
+    assert made["d"]["items"]["type"] == "number"
+
+
+def test_what_an_api_refuses_is_refused_here_or_cut() -> None:
+    with pytest.raises(BatchRefused, match="Größe"):
+        definition("anthropic", "x", "x", {"type": "object", "properties": {"Größe in cm": {"type": "number"}}})
+    made = definition("openai", "x", "y" * 3000, None)
+    assert len(made["description"]) <= 1024
+    assert made["parameters"] == {"type": "object", "properties": {}}

@@ -10,7 +10,9 @@ from typing import Any
 import botocore.session
 import pytest
 
+from service.console import invocation as invocation_module
 from service.console.invocation import WAYS, invocation
+from service.request.models import BatchInput
 
 HERE = "arn:aws-cn:states:cn-north-1:123456789012:stateMachine:mine"
 MADE = {way: invocation(way, HERE, "the-bucket") for way in WAYS}
@@ -60,8 +62,20 @@ def test_a_retry_of_the_state_has_the_same_name_and_another_entry_another_one() 
     """RetryCount changes with a retry, EnteredTime does not (Step Functions guide, "Context object")."""
     name = MADE["agent-state"]["definition"]["States"]["RunBatch"]["Parameters"]["Name.$"]
     read = set(re.findall(r"\$\$?\.[A-Za-z_.]+", name))
-    assert read == {"$$.Execution.Id", "$$.State.Name", "$$.State.EnteredTime", "$.csv_uri", "$.target_config"}
+    given = {f"$.{key}" for key in ("csv_uri", "target_config", "mapping_config", *invocation_module._LEFT_OUT)}
+    assert read == {"$$.Execution.Id", "$$.State.Name", "$$.State.EnteredTime", *given}
     assert set(re.findall(r"States\.\w+", name)) == {"States.Hash", "States.Format", "States.JsonToString"}
+
+
+def test_every_key_of_a_batchs_input_may_be_given() -> None:
+    definition = MADE["agent-state"]["definition"]
+    given = definition["States"]["RunBatch"]["Parameters"]["Input"]
+    ours = {"csv_s3_uri.$", "target.$", "input_mapping.$", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$"}
+    others = {f"{key}.$" for key in BatchInput.model_fields} - ours
+    assert given.keys() == ours | others - {"output_mappings.$"}  # of several targets, in a file
+    assert definition["States"]["Defaults"]["Result"].keys() >= {key.removesuffix(".$") for key in others} - {
+        "output_mappings"
+    }
 
 
 def test_the_code_is_python_and_asks_for_what_there_is() -> None:

@@ -34,10 +34,11 @@ def test_a_batch_is_started_under_its_name(app: App) -> None:
     started = start(app, name="reviews-1", **ORDER, output_key="", input_mapping={}, output_bucket=None)
     assert started["batch_id"] == "echo#reviews-1"
     assert started["wait_seconds"] > 0
-    execution = app.stepfunctions.describe_execution(executionArn=started["execution_arn"])
+    arn = MACHINE.replace(":stateMachine:", ":execution:") + ":reviews-1"
+    execution = app.stepfunctions.describe_execution(executionArn=arn)
     assert json.loads(execution["input"]) == ORDER  # what a model leaves empty was not said
     again = start(app, name="reviews-2", rerun_of={"batch_id": "echo#reviews-1"})
-    assert again["batch_id"] == "echo#reviews-1"
+    assert again["batch_id"] == "echo#reviews-1~reviews-2"
 
 
 @pytest.mark.usefixtures("machine")
@@ -47,6 +48,8 @@ def test_a_batch_is_started_under_its_name(app: App) -> None:
         (ORDER, "name: is required"),
         ({**ORDER, "name": "two words"}, "name: is required"),
         ({"name": "x", "target": "echo"}, "csv_s3_uri and target are required"),
+        ({**ORDER, "name": "x", "target": 5}, "csv_s3_uri and target are required"),
+        ({"name": "x", "rerun_of": {"status": "FAILED"}}, "rerun_of: is the batch_id"),
     ],
 )
 def test_what_is_missing_is_said_to_the_agent(app: App, given: Any, said: str) -> None:
@@ -83,3 +86,19 @@ def test_a_batch_and_a_tool_that_are_not_there_are_said(app: App) -> None:
     assert "echo#none" in call(app, MACHINE, "batch_status", {"batch_id": "echo#none"})["error"]
     assert "is required" in call(app, MACHINE, "batch_status", {})["error"]
     assert "start_batch and batch_status" in call(app, MACHINE, "x___stop", {})["error"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_later_run_is_told_of_by_itself(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as the run before it has ended, and a refused one not as a success."""
+    make_tool(app)
+    batch_id = prepared(app, rows_csv(3))["batch_id"]
+    close_record(app, app.records.get(batch_id), "ABORTED", "by hand")
+    later = start(app, name="again", rerun_of=batch_id)["batch_id"]
+    states = {"status": "RUNNING"}
+    monkeypatch.setattr(app.stepfunctions, "describe_execution", lambda **_: states)
+    told = call(app, MACHINE, "batch_status", {"batch_id": later})
+    assert (told["status"], told["wait_seconds"] > 0) == ("PREPARING", True)
+    states.update(status="FAILED", error="BatchRefused", cause="no rows left")
+    told = call(app, MACHINE, "batch_status", {"batch_id": later})
+    assert (told["status"], told["error"]) == ("FAILED", {"type": "BatchRefused", "message": "no rows left"})

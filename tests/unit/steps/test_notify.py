@@ -169,3 +169,37 @@ def test_what_changes_nothing_is_not_told(app: App, watched: Watched) -> None:
         TableName=app.settings.batches_table, Key={"batch_id": {"S": batch["batch_id"]}, "item": {"S": "batch"}}
     )
     assert watched.tell(BUS) == []
+
+
+def test_what_one_does_not_take_the_others_get(app: App, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = prepared(app, rows_csv(3))
+    run_chunks(app, batch, manifest(app, batch))
+    aggregate(app, {"batch": batch}, lambda: 900_000)
+    answer = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "no"}]}
+    monkeypatch.setattr(app.events, "put_events", lambda **_: answer)
+    with pytest.raises(NotTold):
+        watched.tell(Channels("default", TOPIC, rows=True))
+    assert len(watched.messages) == 1
+    assert app.s3.list_objects_v2(Bucket=app.settings.data_bucket, Prefix="stream/")["KeyCount"] == 1
+
+
+def test_rows_that_were_run_again_stay_in_the_object_of_their_first_run(app: App, watched: Watched) -> None:
+    batch = prepared(app, rows_csv(3))
+    run_chunks(app, batch, manifest(app, batch))
+    records = watched.records()
+    watched.tell(Channels(rows=True), records)
+    key = {"batch_id": {"S": batch["batch_id"]}, "row_id": {"S": "row_0000000002"}}
+    app.dynamodb.delete_item(TableName=app.settings.results_table, Key=key)
+    watched.tell(Channels(rows=True), records)  # they come again
+    (found,) = app.s3.list_objects_v2(Bucket=app.settings.data_bucket, Prefix="stream/")["Contents"]
+    body = app.s3.get_object(Bucket=app.settings.data_bucket, Key=found["Key"])["Body"].read()
+    assert body.count(b"\n") == 3
+
+
+def test_a_subject_is_short_and_plain(app: App, watched: Watched) -> None:
+    make_tool(app, "tool-größe", "größe" * 20)
+    batch = prepared(app, rows_csv(1), target="größe" * 20, name="x" * 64)
+    close_record(app, app.records.get(batch["batch_id"]), "ABORTED", "by hand")
+    watched.tell(Channels(topic=TOPIC))
+    assert len(watched.messages[0]["Subject"]) == 99
+    assert watched.messages[0]["Subject"].isascii()

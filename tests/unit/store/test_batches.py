@@ -99,3 +99,12 @@ def test_targets_by_version(app: App) -> None:
     assert (second.version, app.registry.find("echo")) == (2, second)
     app.registry.register(RegisteredTarget("a", "state_machine", "arn:3"))
     assert app.registry.names() == ["a", "echo"]
+
+
+def test_an_execution_of_the_same_arn_months_later_is_another_one(app: App) -> None:
+    """Step Functions frees a name 90 days after its execution has ended (StartExecution, API reference)."""
+    first = BatchRecord("echo#1", status="SUCCEEDED", execution_arn="arn", started_at="2026-01-01T00:00:00Z", run=1)
+    app.records.create(first)
+    assert app.records.create(replace(first, status="PREPARING")).status == "PREPARING"  # a function that is retried
+    with pytest.raises(BatchTaken):
+        app.records.create(replace(first, started_at="2026-06-01T00:00:00Z"))

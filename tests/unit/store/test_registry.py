@@ -254,3 +254,9 @@ def test_what_is_removed_is_gone_with_all_its_versions(existing: App) -> None:
     assert kept == 1
     existing.registry.remove("line")
     assert existing.registry.names() == ["other"]
+
+
+def test_an_item_whose_price_is_no_number_hides_no_other(app: App) -> None:
+    put(app, tool_name={"S": "odd"}, version={"N": "1"}, resource_arn={"S": ARN}, price_per_row_usd={"S": "abc"})
+    app.registry.register(LINE)
+    assert [target.tool_name for target in app.registry.targets()] == ["line", "odd"]
