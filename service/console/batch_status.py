@@ -89,7 +89,9 @@ def _next(record: BatchRecord, status: str) -> list[str]:
     commands = [f"batch-processor aggregate '{name}' -o results.csv"]
     counts = record.counts or {}
     if sum(counts.values()) > counts.get("SUCCESS", 0):
-        commands = [f"batch-processor failed '{name}'", f"batch-processor rerun '{name}'", *commands]
+        commands = [f"batch-processor rerun '{name}'", *commands]
+    if any(counts.get(status) for status in FAILURES):
+        commands = [f"batch-processor failed '{name}'", *commands]
     return commands
 
 

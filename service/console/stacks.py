@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 from service.app import App
 from service.console.local.stack import STACK, Embedded, home
@@ -29,6 +29,12 @@ class Stack:
     aggregator: str
 
 
+_HINTS: dict[type[Exception], str] = {
+    NoRegionError: " Set AWS_REGION, or AWS_PROFILE to a profile with a region",
+    NoCredentialsError: ". Set AWS_PROFILE, or log in (`aws sso login`)",
+}
+
+
 def on_aws(name: str) -> Stack:
     """Return the stack of that name in the account and region of the AWS credentials; raises NoStack."""
     session = boto3.Session()
@@ -36,7 +42,7 @@ def on_aws(name: str) -> Stack:
         client = session.client("cloudformation")
         (found,) = client.describe_stacks(StackName=name)["Stacks"]
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise NoStack(f"stack {name!r} could not be looked up in AWS: {error}") from error
+        raise NoStack(f"stack {name!r} could not be looked up in AWS: {error}{_HINTS.get(type(error), '')}") from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
     return _stack(App(settings_of(outputs, name), session), outputs, f"stack {name} in {session.region_name}")
 

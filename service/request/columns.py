@@ -26,7 +26,7 @@ METADATA = ("_row_id", "_status", "_error", "_execution_time_ms", "_timestamp")
 GUARDED = ",".join([f'"{METADATA[0]}"', *METADATA[1:]])
 NO_PYARROW = (
     "Parquet needs pyarrow, which this stack does not have: on AWS, deploy it with the parameter ParquetLayerArn "
-    "(docs/usage.md says which layers hold it); on the embedded stack, pip install 'batch-processor[parquet]'"
+    "(docs/usage.md says which layers hold it); on the embedded stack, pip install pyarrow"
 )
 _COMPRESSED = "Parquet is compressed inside the file: leave .gz away"
 

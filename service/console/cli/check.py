@@ -179,7 +179,7 @@ def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
     console = display.stdout()
     total, count = told["row_count"], told["sampled"]
     console.print(
-        f"Source and mappings are in order. {count} of {display.rows_text(total)}, spread over the file, were run:"
+        f"Nothing stands against running it. {count} of {display.rows_text(total)}, spread over the file, were run:"
     )
     display.row_table(told["rows"])
     _tell_first_input(told["first_input"])

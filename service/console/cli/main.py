@@ -268,14 +268,14 @@ def _tell_fates(counts: Mapping[Any, int], row_ids: Mapping[Any, list[str]]) -> 
 @batch_argument()
 @common
 def stop(batch: str, stack_name: str | None, *, as_json: bool) -> int:
-    """Run no further rows of a batch; what is in flight is stored, the rest is NOT_RUN."""
+    """Begin no further chunk of rows; those under way are run to their end, the rest is NOT_RUN."""
     stack = open_stack(stack_name)
     record = closing.stop(stack.app, runs.find(stack, batch).batch_id)
     known = batch_status.status_of(stack, record)
     if as_json:
         display.print_json(known)
     else:
-        display.stdout().print(f"{escape(record.batch_id)} is stopping: rows in flight are stored, no others are begun")
+        display.stdout().print(f"{escape(record.batch_id)} is stopping: the chunks under way are run to their end")
         display.stdout().print(f"[dim]Its end:[/] batch-processor status '{record.batch_id}' --follow")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import click
 
@@ -43,11 +44,14 @@ def mcp(port: int | None, stack_name: str | None, *, http: bool, as_json: bool) 
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
         raise NotInstalled(
-            f"the MCP server needs the Python package {error.name!r}, which is not installed:\n"
-            "pip install 'batch-processor[mcp]'"
+            f"the MCP server needs the Python package {error.name!r}, which is not installed:\npip install mcp uvicorn"
         ) from error
-    served = server.create(functools.partial(open_stack, stack_name, start=True))
+    served = server.create(functools.partial(open_stack, stack_name))
     if not http:
+        if sys.stdin.isatty():
+            display.tell(
+                "serving the Model Context Protocol on stdin and stdout, for a client that starts it; Ctrl-C ends it"
+            )
         served.run("stdio")
         return 0
     token, listening = over_http.new_token(), over_http.listen(port)

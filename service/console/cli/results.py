@@ -13,7 +13,7 @@ from service.console.cli.common import may_replace
 from service.cost.estimate import money
 from service.errors import BatchRefused, Problem, SourceChanged
 from service.export import multi_file
-from service.models import split_s3_uri
+from service.models import FAILURES, split_s3_uri
 from service.request.columns import SUFFIXES, file_name, format_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def report(result: dict[str, Any], saved: str | None, *, as_json: bool, ran: int
         display.stdout().print(f"CSV: {escape(saved)}")
     if result["counts"]["SUCCESS"] != result["row_count"]:
         name = result["batch_id"]
-        display.stdout().print(f"[dim]Rows that did not succeed:[/] batch-processor failed '{name}'")
+        if any(result["counts"].get(status) for status in FAILURES):  # rows that were not run are in no such list
+            display.stdout().print(f"[dim]Rows that did not succeed:[/] batch-processor failed '{name}'")
         if any(group["error"] == SourceChanged.__name__ for group in result["errors"]):
             display.stdout().print("[dim]The source was replaced meanwhile:[/] a new batch runs those rows")
         else:

@@ -124,9 +124,10 @@ SAID = {
     ),
     "stop_batch": _Said(
         "Stop a batch",
-        "Ends a batch early: no further row is begun, rows in flight are stored, the others are NOT_RUN. It cannot "
-        "be undone, but rerun_batch runs the others later. Cost: saves that of the rows that are not run. Returns "
-        "the status; the end comes within the time of the rows in flight.",
+        "Ends a batch early: no further chunk of rows is begun, chunks under way (up to 78 rows each, as many as "
+        "max_concurrency / 5) are run to their end, the other rows are NOT_RUN. It cannot be undone, but rerun_batch "
+        "runs the others later. Cost: saves that of the rows that are not run. Returns the status; the end comes when "
+        "the chunks under way are through.",
         _STOPS,
     ),
 }

@@ -27,7 +27,7 @@ def test_a_missing_sdk_is_named_with_how_to_get_it(
     said = capsys.readouterr()
     assert said.out == ""
     assert "the MCP server needs the Python package" in said.err
-    assert "pip install 'batch-processor[mcp]'" in said.err
+    assert "pip install mcp uvicorn" in said.err
 
 
 @pytest.mark.parametrize("words", [["--port", "8000"], ["--json"]])

@@ -84,6 +84,25 @@ async def test_a_source_that_changed_has_to_be_confirmed_anew(world: Any) -> Non
     assert world.executions == []
 
 
+async def test_a_price_that_changed_has_to_be_confirmed_anew(world: Any) -> None:
+    order = {"csv_s3_uri": world.source(MANY), "target": "echo"}
+    async with world.agent() as agent:
+        told = await agent.call("start_batch", **order)
+        world.app.registry.amend("echo", {"price_per_row_usd": 50.0})
+        again = await agent.call("start_batch", **order, confirm=told["confirm"])
+        assert again["started"] is False
+    assert world.executions == []
+
+
+async def test_one_yes_is_for_one_batch_however_often_it_comes(world: Any) -> None:
+    order = {"csv_s3_uri": world.source(MANY), "target": "echo"}
+    async with world.agent() as agent:
+        told = await agent.call("start_batch", **order)
+        twice = [await agent.call("start_batch", **order, confirm=told["confirm"]) for _ in range(2)]
+    assert len({one["batch_id"] for one in twice}) == 1
+    assert len(world.executions) == 1
+
+
 async def test_a_limit_or_a_sample_needs_no_question(world: Any) -> None:
     async with world.agent() as agent:
         config = {"sample": 5}
