@@ -134,7 +134,7 @@ def test_what_an_agent_asks_for_beside_the_mapping_is_heard(deployed: Any) -> No
     )
     source = put(deployed, "limited.csv", "id,text\n1,a\n2,b\n3,c\n")
     given = {"csv_uri": source, "target_config": "echo", "execution_config": {"limit": 1}}
-    given["output_mapping"] = {"extraction_methods": [{"method": "direct", "field_mappings": {"t": "echo.input.text"}}]}
+    given["output_mapping"] = {"extraction_methods": [{"method": "direct", "field_mappings": {"t": "echo.text"}}]}
     batch = json.loads(call(deployed, created["stateMachineArn"], given)["output"])
     assert (batch["status"], batch["counts"]["SUCCESS"], batch["counts"]["NOT_RUN"]) == ("INCOMPLETE", 1, 2)
 

@@ -59,7 +59,7 @@ def _local_status(embedded: Any, *, as_json: bool) -> int:
         display.print_json(known)
     elif running:
         display.stdout().print(f"running at {known['endpoint']}, data in {escape(str(known['data']))}")
-        display.stdout().print(f"targets: {', '.join(known['targets'])}")
+        display.stdout().print(f"targets: {escape(', '.join(known['targets']))}")
         if known["unsaved"]:
             display.stdout().print(escape(str(known["unsaved"])))
     else:

@@ -85,6 +85,7 @@ def write_input(page: Page, columns: list[dict[str, Any]], target: dict[str, Any
         else:
             page.add(2, name, name, f"{said}; the target's input_schema has no such field", "# ")
     _write_missing(page, properties, passed)
+    _tell_alternatives(page, schema, set(passed.values()))
     given: dict[str, Any] = {"column_mappings": passed, **_types_of(page, matches)}
     if not properties:
         _suggest_types(page, columns)
@@ -115,7 +116,23 @@ def _write_missing(page: Page, properties: list[_Property], passed: Mapping[str,
             page.add(2, "COLUMN", one.name, "required by the target, and no column of the source is called so", "# ")
             page.notes.append(
                 f"the target requires the field {one.name!r}, and no column of the source is called so: write the "
-                "column that is meant under column_mappings, or a constant under static_values, else no row can run"
+                "column that is meant under column_mappings, a constant under static_values, or make it of several "
+                "columns by transformations (concat, template), else no row can run"
+            )
+
+
+def _tell_alternatives(page: Page, schema: Any, given: set[str]) -> None:
+    """Tell of fields of which the target requires some, when the mapping gives none of the ways."""
+    for key in ("anyOf", "oneOf"):
+        ways = schema.get(key) if isinstance(schema, dict) else None
+        names = [one.get("required") for one in ways if isinstance(one, dict)] if isinstance(ways, list) else []
+        required = [[str(name) for name in one] for one in names if isinstance(one, list) and one]
+        if required and len(required) == len(ways or ()) and not any(given.issuperset(one) for one in required):
+            said = " or ".join(" and ".join(map(repr, one)) for one in required)
+            page.tell(
+                f"The target requires {said}, and no column of the source is called so: write the column that is",
+                "meant under column_mappings, or make the field of several by transformations (concat, template),",
+                "else no row can run.",
             )
 
 

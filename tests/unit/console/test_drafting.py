@@ -410,3 +410,20 @@ def test_the_examples(source: str, name: str) -> None:
         schema = compile_input_schema(registered[name]["input_schema"])
         assert schema is not None
         schema.check(plan.fields(known["sample"][0]))
+
+
+def test_fields_of_which_some_are_required_are_told() -> None:
+    """As of the example `sentiment`: one of two texts."""
+    schema = {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, "review": {"type": "string"}},
+        "anyOf": [{"required": ["text"]}, {"required": ["review"]}],
+    }
+    target = {"tool_name": "sentiment", "tool_type": "lambda", "input_schema": schema}
+
+    def notes(column: str) -> str:
+        known = {"name": column, "type": "text", "empty": 0, "different": 1, "examples": ["a"]}
+        return " ".join(draft({"source": "in.csv", "columns": [known]}, target, []).notes)
+
+    assert "requires 'text' or 'review'" in notes("Customer Message")
+    assert "requires" not in notes("text")
