@@ -98,6 +98,25 @@ def batch_id(tool_name: str, execution_name: str) -> str:
     return f"{tool_name}#{execution_name}"
 
 
+# Between a batch and a later run of it; no name of an execution may have it (StartExecution, API reference).
+_RUN_MARK = "~"
+
+
+def later_run_id(identifier: str, execution_name: str) -> str:
+    """`{batch id}~{execution name}`: a later run of a batch, by itself."""
+    return f"{identifier}{_RUN_MARK}{execution_name}"
+
+
+def split_run_id(given: str) -> tuple[str, str]:
+    """Return the batch of a run's id and the execution's name of a later run, "" of the first.
+
+    The mark is looked for behind the `#`: a target's name may have it.
+    """
+    target, divided, rest = given.partition("#")
+    name, _, later = rest.partition(_RUN_MARK)
+    return f"{target}{divided}{name}", later
+
+
 def batch_hash(identifier: str) -> str:
     """20 hexadecimal digits: a batch id in places that take no `#` (execution names, S3 keys)."""
     return hashlib.sha256(identifier.encode()).hexdigest()[:20]

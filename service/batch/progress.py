@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from service.errors import BatchProcessorError, BatchRefused, Problem
+from service.excerpt import excerpt
 from service.models import OPEN, RowStatus, elapsed_ms, empty_counts, now_iso
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ def _progress(counts: Mapping[str, int], *, exact: bool, rate: float | None, eta
 def with_result(counts: Mapping[str, int]) -> int:
     """Rows that have a result."""
     return sum(counts.values()) - counts.get(RowStatus.NOT_RUN, 0) - counts.get(RowStatus.MISSING, 0)
+
+
+def causes_of(record: BatchRecord, most: int, longest: int) -> dict[str, Any]:
+    """Return why rows of a batch, or the batch, did not succeed: so many causes, messages of so many characters."""
+    errors = [{**group, "message": excerpt(str(group["message"]), longest)} for group in record.errors[:most]]
+    error = record.error and {**record.error, "message": excerpt(record.error["message"], longest)}
+    return {"errors": errors, "error": error}
 
 
 def run_started_at(record: BatchRecord) -> str | None:

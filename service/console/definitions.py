@@ -7,6 +7,7 @@ from typing import Any
 
 from service.errors import BatchRefused, Problem
 from service.excerpt import excerpt
+from service.mapping.schema_keywords import referred
 
 # Of Bedrock (ToolSpecification in botocore's model of bedrock-runtime), and no other is wider.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -91,12 +92,8 @@ def _resolved(schema: Any, root: dict[str, Any], depth: int = 0) -> dict[str, An
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return {}
     found = {key: value for key, value in schema.items() if key not in (*_COMBINED, "$ref")}
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        named: Any = root
-        for part in reference[2:].split("/"):
-            named = named.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(named, dict) else None
-        found = {**_resolved(named, root, depth + 1), **found}
+    if isinstance(schema.get("$ref"), str):
+        found = {**_resolved(referred(root, schema["$ref"]), root, depth + 1), **found}
     for part in schema.get("allOf") or ():
         found = {**_resolved(part, root, depth + 1), **found}
     choices = [_resolved(one, root, depth + 1) for one in schema.get("anyOf") or schema.get("oneOf") or ()]

@@ -94,7 +94,7 @@ def as_named(given: dict[str, Any], output: str) -> dict[str, Any]:
 
 def start(stack: Stack, given: dict[str, Any], output: str) -> tuple[str, str]:
     """Start a batch; return its id and the execution's ARN."""
-    name = _execution_name()
+    name = execution_name()
     batch_id = f"{target_name(given['target'])}#{name}"
     given.setdefault("output_key", place_for(stack, batch_id, output).key)
     return batch_id, _start(stack, name, given)
@@ -102,10 +102,11 @@ def start(stack: Stack, given: dict[str, Any], output: str) -> tuple[str, str]:
 
 def start_rerun(stack: Stack, given: dict[str, Any]) -> str:
     """Start the run of an order with `rerun_of`; return the execution's ARN."""
-    return _start(stack, _execution_name(), given)
+    return _start(stack, execution_name(), given)
 
 
-def _execution_name() -> str:
+def execution_name() -> str:
+    """Return a new name of an execution: when it was made, and what tells it from another of that second."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 

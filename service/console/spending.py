@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from service.record import BatchRecord
 
 
+OURS = 0.1  # seconds of a row beside the target's own: an assumption for two transitions, and WriteResult on AWS
+
+
+def seconds_of(rows: int, each: float, at_once: int) -> float:
+    """Return how long so many rows take, so many at once, when a call of the target takes `each` seconds."""
+    return rows * (each + OURS) / at_once
+
+
 def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:
     """Return the cost of all runs of a batch; None of one that never had a plan, or has it no more."""
     plan = app.plans.find(record.batch_id, record.plan_hash)

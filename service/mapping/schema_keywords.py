@@ -27,6 +27,15 @@ def keywords(standard: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def referred(root: Any, reference: str) -> Any:
+    """Return what a `$ref` names within its schema; None when it names nothing there."""
+    if not reference.startswith("#/"):
+        return None
+    for step in reference[2:].split("/"):
+        root = root.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(root, dict) else None
+    return root
+
+
 def extra_names(schema: Mapping[str, Any], value: dict[str, Any]) -> list[str]:
     """Return the names that neither `properties` nor `patternProperties` of a schema speak of."""
     names, patterns = schema.get("properties", {}), schema.get("patternProperties", {})

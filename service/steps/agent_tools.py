@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from service.batch.progress import causes_of, with_result
 from service.errors import BatchProcessorError, BatchRefused, NotFound, Problem
 from service.excerpt import excerpt
-from service.models import OPEN, BatchStatus, batch_id, target_name
+from service.models import OPEN, BatchStatus, batch_id, later_run_id, split_run_id, target_name
 from service.steps.agent_execution import execution_arn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.app import App
-    from service.record import BatchRecord
 
 _NAME = re.compile(
     r"[A-Za-z0-9_-]{1,80}"
 )  # of an execution (StartExecution, API reference), of letters that need no care
-_LATER_RUN = "~"  # in an id, before the name of a later run; no name of an execution may have it
 _CAUSES, _CAUSE_LONGEST = 5, 500
 _SOON, _LATER, _MANY = 15, 120, 1000  # seconds to wait for a small batch and for one of more than so many rows
 
@@ -71,7 +70,7 @@ def _batch_asked_for(asked: Mapping[str, Any], name: str) -> str:
         named = rerun_of.get("batch_id") if isinstance(rerun_of, dict) else rerun_of
         if not isinstance(named, str) or "#" not in named:
             raise BatchRefused([Problem("rerun_of", "is the batch_id of a batch, as start_batch returned it")])
-        return f"{named.partition(_LATER_RUN)[0]}{_LATER_RUN}{name}"
+        return later_run_id(split_run_id(named)[0], name)
     target = target_name(asked.get("target"))
     if "csv_s3_uri" not in asked or not target:
         message = "csv_s3_uri and target are required, or rerun_of with the id of a batch"
@@ -84,7 +83,7 @@ def _status(app: App, machine_arn: str, given: Mapping[str, Any]) -> dict[str, A
     asked = given.get("batch_id")
     if not isinstance(asked, str) or "#" not in asked:
         raise BatchRefused([Problem("batch_id", "is required: as start_batch returned it")])
-    identifier, _, later = asked.partition(_LATER_RUN)
+    identifier, later = split_run_id(asked)
     arn = execution_arn(machine_arn, later or identifier.partition("#")[2])
     record = app.records.find(identifier)
     if record is None or (later and record.execution_arn != arn):
@@ -96,12 +95,12 @@ def _status(app: App, machine_arn: str, given: Mapping[str, Any]) -> dict[str, A
         "batch_id": asked,
         "status": record.status,
         "row_count": record.row_count,
-        "rows_done": sum(count for status, count in counts.items() if status not in ("NOT_RUN", "MISSING")),
+        "rows_done": with_result(counts),
         "counts": {status: count for status, count in counts.items() if count},
     }
     if record.status in OPEN:
         return {**answer, "wait_seconds": _LATER if record.rows > _MANY else _SOON}
-    return {**answer, **_end(record)}
+    return {**answer, "csv_location": record.csv_location, **causes_of(record, _CAUSES, _CAUSE_LONGEST)}
 
 
 def _by_execution(app: App, arn: str, asked: str) -> dict[str, Any]:
@@ -115,12 +114,6 @@ def _by_execution(app: App, arn: str, asked: str) -> dict[str, Any]:
     cause = excerpt(execution.get("cause") or "without a cause", _CAUSE_LONGEST)
     failed = {"type": execution.get("error") or execution["status"], "message": cause}
     return {"status": BatchStatus.FAILED.value, "error": failed}
-
-
-def _end(record: BatchRecord) -> dict[str, Any]:
-    causes = [{**cause, "message": excerpt(str(cause["message"]), _CAUSE_LONGEST)} for cause in record.errors[:_CAUSES]]
-    error = record.error and {**record.error, "message": excerpt(record.error["message"], _CAUSE_LONGEST)}
-    return {"csv_location": record.csv_location, "errors": causes, "error": error}
 
 
 TOOLS: dict[str, Callable[[App, str, Mapping[str, Any]], dict[str, Any]]] = {

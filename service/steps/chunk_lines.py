@@ -57,24 +57,20 @@ def _put_once(app: App, key: str, body: bytes, metadata: dict[str, str]) -> None
 def _rows(app: App, batch_id: str, run: int, chunk: Chunk) -> Iterator[dict[str, Any]]:
     """Yield what is stored of a chunk's rows by this run, in their order."""
     for span in chunk.ranges:
-        asked: dict[str, Any] = {
-            "TableName": app.settings.results_table,
-            "KeyConditionExpression": "batch_id = :batch AND row_id BETWEEN :first AND :last",
-            "FilterExpression": "#run = :run",
-            "ExpressionAttributeNames": {"#run": "run"},
-            "ExpressionAttributeValues": {
+        pages = app.dynamodb.get_paginator("query").paginate(
+            TableName=app.settings.results_table,
+            KeyConditionExpression="batch_id = :batch AND row_id BETWEEN :first AND :last",
+            FilterExpression="#run = :run",
+            ExpressionAttributeNames={"#run": "run"},
+            ExpressionAttributeValues={
                 ":batch": {"S": batch_id},
                 ":first": {"S": row_id(span.first_row)},
                 ":last": {"S": row_id(span.first_row + span.rows - 1)},
                 ":run": {"N": str(run)},
             },
-            "ConsistentRead": True,
-        }
-        while True:
-            page = app.dynamodb.query(**asked)
+            ConsistentRead=True,
+        )
+        for page in pages:
             for item in page["Items"]:
                 values = {name: decode(item[name]) for name in item if name in _SHOWN}
                 yield dict.fromkeys(_SHOWN) | values | {"row_number": row_number(values["row_id"])}
-            if "LastEvaluatedKey" not in page:
-                break
-            asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]

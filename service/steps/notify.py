@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from service.batch.progress import causes_of
 from service.errors import BatchProcessorError
-from service.excerpt import excerpt
 from service.models import OPEN, BatchStatus
 from service.steps.chunk_lines import write_rows
 from service.store.batches import of_image
@@ -135,15 +135,14 @@ def _base(batch: BatchRecord, run: int, what: str) -> dict[str, Any]:
 
 def _summary(batch: BatchRecord) -> dict[str, Any]:
     """Return how a batch ended, as the execution returns it, of many causes the commonest."""
-    causes = [{**cause, "message": excerpt(str(cause["message"]), _CAUSE_LONGEST)} for cause in batch.errors[:_CAUSES]]
-    error = batch.error and {**batch.error, "message": excerpt(batch.error["message"], _CAUSE_LONGEST)}
+    why = causes_of(batch, _CAUSES, _CAUSE_LONGEST)
     return {
         "csv_location": batch.csv_location,
         "execution_time_ms": batch.execution_time_ms,
         "counts": batch.counts,
-        "errors": causes,
+        "errors": why["errors"],
         "stop_reason": batch.stop_reason,
-        "error": error,
+        "error": why["error"],
     }
 
 

@@ -22,7 +22,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from service.batch.rerun import prepare
-from service.console.cli import ui as cli_ui
+from service.console import loopback
 from service.console.stacks import Stack
 from service.console.web import wsgi
 from service.console.web.gate import Gate
@@ -99,7 +99,7 @@ def view(app: App, chromium: Chrome) -> Iterator[View]:
     definition = json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}})
     app.stepfunctions.create_state_machine(name="batches", definition=definition, roleArn=role(app))
     stack = Stack(app, "a stack of tests", MACHINE, "aggregator")
-    listening = cli_ui._listen(None)
+    listening = loopback.listen(None)
     gate = Gate(listening.getsockname()[1])
     channels: dict[int, Any] = {}
     served = create_server(wsgi.create(stack, gate, Orders(stack)), map=channels, sockets=[listening], threads=4)

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx2
@@ -20,8 +20,8 @@ from deployed import COMMAND, PROBE_ARN
 from mcp import Client, StdioServerParameters
 from mcp.client import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import CallToolResult, ElicitResult, Request, RequestParams, Result
-from pydantic import ConfigDict
+from mcp_types import CallToolResult, ElicitResult
+from task_client import CreatedTask, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,25 +34,6 @@ ROWS = 101  # one more than is started unasked
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class TaskParams(RequestParams):
-    task_id: str
-
-
-class TaskRequest(Request[TaskParams, Literal["tasks/get", "tasks/cancel"]]):
-    method: Literal["tasks/get", "tasks/cancel"]
-    params: TaskParams
-    name_param = "taskId"
-
-
-class Anything(Result):
-    model_config = ConfigDict(extra="allow")
-
-
-class CreatedTask(Result):
-    model_config = ConfigDict(extra="allow")
-    result_type: Literal["task"] = "task"
 
 
 class KnowsTasks(ClientExtension):
@@ -71,12 +52,6 @@ class KnowsTasks(ClientExtension):
         identifier = (task.model_extra or {})["taskId"]
         done = await until(context.session, identifier, lambda now: now["status"] != "working")
         return CallToolResult.model_validate(done["result"])
-
-
-async def ask(session: Any, method: Any, task_id: str) -> dict[str, Any]:
-    answer = await session.send_request(TaskRequest(method=method, params=TaskParams(task_id=task_id)), Anything)
-    told: dict[str, Any] = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
-    return told
 
 
 async def until(session: Any, task_id: str, check: Any, seconds: float = 90) -> dict[str, Any]:

@@ -71,6 +71,11 @@ def test_only_these_modules_make_clients() -> None:
     assert makers == MAKES_CLIENTS
 
 
+def test_the_command_line_loads_no_models_to_begin_with() -> None:
+    """Every command, also `--help` and a completion, waits for what it loads at its start."""
+    assert loaded("service.console.cli.main") & {"pydantic", "mcp", "jsonschema", "flask", "vl_convert"} == set()
+
+
 def test_the_rules_see_what_is_loaded() -> None:
     """So that an empty answer does not pass for a light one."""
     assert {"pydantic", "service.steps.prepare_batch"} <= loaded("handlers.prepare_batch")

@@ -316,7 +316,7 @@ def stack_of(app: App) -> Stack:
 
 def started(app: App, name: str, patch: pytest.MonkeyPatch, path: Path) -> Any:
     """From the command line: the file is uploaded, the execution begun; what it does is not looked at here."""
-    patch.setattr(runs, "_execution_name", lambda: name)
+    patch.setattr(runs, "execution_name", lambda: name)
     stack, file = stack_of(app), path / f"{name}.csv"
     file.write_text(rows_csv(2))
     given = {"csv_s3_uri": runs.upload(stack, file), "target": "echo"}

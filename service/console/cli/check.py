@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SAMPLE = 10  # rows of a check that says nothing else
 _HEAD = 1 << 20  # bytes of a source by which its rows are guessed
 OFFERED_ABOVE = 1_000  # rows of a source
-OURS = 0.1  # seconds of a row beside the target's own: an assumption for two transitions, and WriteResult on AWS
 
 
 @click.command(
@@ -98,7 +97,7 @@ def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json:
     each = fmean(seconds) if seconds else 0.0
     cost = _cost(stack, record, plan, counts, each)
     at_once = int(plan.profile.get("concurrency") or 1)
-    took = total * (each + OURS) / at_once
+    took = spending.seconds_of(total, each, at_once)
     name = record.batch_id
     told = {
         "batch_id": name,
@@ -187,7 +186,7 @@ def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
     display.fields(told["fields"])
     display.causes(told["errors"], {row["status"]: 1 for row in told["rows"]})
     took = display.seconds(told["projected"]["seconds"])
-    formula = f"{total:,} rows × ({each:.2f} s of the target + {OURS} s) / {at_once} at a time"
+    formula = f"{total:,} rows × ({each:.2f} s of the target + {spending.OURS} s) / {at_once} at a time"
     console.print(f"All {display.rows_text(total)} would take about [bold]{took}[/] = {formula}")
     console.print(f"and cost about [bold]{money(cost.total_usd)}[/] on AWS:")
     for line in cost.explain():

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from service.console import display
+from service.console import display, loopback
 from service.console.cli import results
 from service.console.cli.common import common, examples, open_stack
 from service.console.outputs import NoStack
@@ -54,7 +54,7 @@ def mcp(port: int | None, stack_name: str | None, *, http: bool, as_json: bool) 
             )
         served.run("stdio")
         return 0
-    token, listening = over_http.new_token(), over_http.listen(port)
+    token, listening = over_http.new_token(), loopback.listen(port)
     host, bound = listening.getsockname()
     url = f"http://{host}:{bound}{over_http.PATH}"
     if as_json:

@@ -24,7 +24,6 @@ from service.console.cli.common import Commands, common, open_stack, with_json
 from service.errors import BatchRefused, NotFound, Problem, nearest
 from service.export.fill_rates import Seen, never
 from service.models import KIND_OF_TYPE
-from service.request import own_tool
 from service.request.targets import NotAllowed, check_exists
 
 if TYPE_CHECKING:
@@ -402,6 +401,8 @@ def tool_definition(name: str | None, api: str, stack_name: str | None, *, as_js
     tool schema of a Lambda target of AgentCore Gateway, with the two tools of the stack's AgentToolsFunction. Without
     NAME no stack is needed.
     """  # noqa: D301
+    from service.request import own_tool  # noqa: PLC0415 - it brings pydantic, which other commands do without
+
     made: Any
     if name is None and api == "agentcore":
         made = [definitions.definition(api, *one) for one in own_tool.tools_that_do_not_wait()]

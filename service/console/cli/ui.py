@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import threading
 import webbrowser
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.console import display, stacks
+from service.console import display, loopback, stacks
 from service.console.cli import results
 from service.console.cli.common import common, examples, open_stack
-from service.errors import BatchRefused, Problem
 
 if TYPE_CHECKING:
     from service.console.web.gate import Gate
 
-_HOST = "127.0.0.1"
 _THREADS = 8  # requests answered at a time; each waits for AWS
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # without one of them Linux has text browsers at the most
 
@@ -41,7 +38,7 @@ def ui(port: int | None, stack_name: str | None, *, no_browser: bool, as_json: b
     from service.console.web.orders import Orders  # noqa: PLC0415
 
     stack = open_stack(stack_name)
-    listening = _listen(port)
+    listening = loopback.listen(port)
     gate, orders = Gate(listening.getsockname()[1]), Orders(stack)
     app = web.create(stack, gate, orders, stacks.chosen(stack_name))
     logging.getLogger("waitress").setLevel(logging.ERROR)
@@ -57,18 +54,6 @@ def ui(port: int | None, stack_name: str | None, *, no_browser: bool, as_json: b
     for batch_id in orders.going():
         display.tell(f"the CSV was still being made: batch-processor aggregate '{batch_id}' makes it again")
     return results.INTERRUPTED
-
-
-def _listen(port: int | None) -> socket.socket:
-    """Return a socket of this machine alone; raises BatchRefused when the port is taken."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((_HOST, port or 0))
-    except OSError as error:
-        listening.close()
-        raise BatchRefused([Problem("--port", f"{port}: {error.strerror}; leave it out for a free one")]) from error
-    return listening
 
 
 def _has_person() -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from service.excerpt import excerpt
 from service.expressions.values import listed
 from service.mapping.input_mapping import compile_input_mapping
+from service.mapping.schema_keywords import referred
 from service.models import KIND_OF_TYPE
 
 if TYPE_CHECKING:
@@ -230,18 +231,10 @@ def _parts(root: Any, node: Any, depth: int, inside: tuple[str, ...] = ("allOf",
         return
     yield node
     if isinstance(node.get("$ref"), str):
-        yield from _parts(root, _referred(root, node["$ref"]), depth - 1, inside)
+        yield from _parts(root, referred(root, node["$ref"]), depth - 1, inside)
     for key in inside:
         for one in node[key] if isinstance(node.get(key), list) else ():
             yield from _parts(root, one, depth - 1, inside)
-
-
-def _referred(root: Any, reference: str) -> Any:
-    if not reference.startswith("#/"):
-        return None
-    for step in reference[2:].split("/"):
-        root = root.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(root, dict) else None
-    return root
 
 
 def _takes_more(schema: Any) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from service.console import runs
 from service.errors import BatchRefused, NotFound, Problem
 from service.excerpt import excerpt
-from service.models import batch_id, target_name
+from service.models import batch_id, later_run_id, split_run_id, target_name
 from service.steps.agent_execution import execution_arn
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 # A name is an execution's, of at most 80 characters (Step Functions API, StartExecution); ours have these alone.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
-# What parts a batch from a later run of it in the id of a task: no name of an execution may have it (same source).
-RUN_MARK = "~"
 _LONGEST = 512  # characters of a task's id: a target's name of 128 and two of executions fit
 _SEEN_WITHIN = 10.0  # seconds: DescribeExecution is eventually consistent (Step Functions API)
 _PAUSE = 0.2
@@ -42,7 +39,7 @@ class Started:
 def execution_name(name: str | None) -> str:
     """Return the name of an execution: the one that was given, else a new one. Raises BatchRefused."""
     if name is None:
-        return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        return runs.execution_name()
     if not _NAME.fullmatch(name):
         raise BatchRefused(
             [Problem("name", f"{name!r} must be 1 to 80 of the characters A-Z, a-z, 0-9, `_`, `-`, `.`")]
@@ -57,26 +54,23 @@ def ids(given: dict[str, Any], name: str) -> tuple[str, str]:
         identifier = batch_id(target_name(given.get("target")), name)
         return identifier, identifier
     identifier = rerun_of["batch_id"]
-    return identifier, f"{identifier}{RUN_MARK}{name}"
+    return identifier, later_run_id(identifier, name)
 
 
 def parts_of(task_id: str) -> tuple[str, str]:
-    """Return the batch of a task, and the execution's name of a later run of it, "" of the first. Raises NotFound.
-
-    The mark is looked for behind the `#`: a target's name may have it.
-    """
-    target, _, rest = task_id.partition("#")
-    name, _, later = rest.partition(RUN_MARK)
+    """Return the batch of a task, and the execution's name of a later run of it, "" of the first. Raises NotFound."""
+    identifier, later = split_run_id(task_id)
+    target, _, name = identifier.partition("#")
     if not target or not name or len(task_id) > _LONGEST:
         raise NotFound(
             f"there is no task {excerpt(task_id, 80)!r}: its id is that of a batch, as start_batch returns it"
         )
-    return batch_id(target, name), later
+    return identifier, later
 
 
 def is_later_run(given: str) -> bool:
     """Whether a text is the id of a task that is a later run of a batch."""
-    return RUN_MARK in given.partition("#")[2]
+    return bool(split_run_id(given)[1])
 
 
 def found(stack: Stack, name: str, given: dict[str, Any]) -> Started | None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import socket
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from service.errors import BatchRefused, Problem
+from service.console.loopback import HOST
 
 if TYPE_CHECKING:
+    import socket
+
     from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-HOST = "127.0.0.1"
 PATH = "/mcp"
 _REFUSED = "Give the header `Authorization: Bearer TOKEN` with the token that `batch-processor mcp --http` printed.\n"
 
@@ -45,19 +45,6 @@ class Door:
 def new_token() -> str:
     """Return a token: 256 random bits."""
     return secrets.token_urlsafe(32)
-
-
-def listen(port: int | None) -> socket.socket:
-    """Return a socket of this machine alone; raises BatchRefused when the port is taken."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((HOST, port or 0))
-        listening.listen()  # the address is printed before the server runs: who is quick waits for it
-    except OSError as error:
-        listening.close()
-        raise BatchRefused([Problem("--port", f"{port}: {error.strerror}; leave it out for a free one")]) from error
-    return listening
 
 
 def application(server: MCPServer[Any], port: int, token: str) -> Door:

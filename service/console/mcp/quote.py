@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from service.batch import rerun as reruns
 from service.batch.stopping import profile_of
 from service.console.display import rows_text, seconds
+from service.console.spending import seconds_of
 from service.cost.estimate import TargetCost, estimate, money, spent
 from service.cost.workload import Profile, chunk_rows
 from service.limits import LONGEST_RUN
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from service.request.models import BatchInput
 
 ASKED_ABOVE, ASKED_ABOVE_USD = 100, 1.0  # rows and US dollars: so many and fewer are run without a question
-OURS = 0.1  # seconds of a row beside the target's own: an assumption for two transitions, and WriteResult on AWS
 _DAY = 86_400
 _LOOKED_AT = 100  # batches among which one with the same target is looked for, and rows of it that are read
 
@@ -103,7 +103,7 @@ def of_order(opened: Opened, given: dict[str, Any], name: str) -> Quote:
     measured = measured_of(opened, checked.target.name)
     cost = _cost(opened, parsed, checked, measured)
     rows = checked.layout.rows_to_run
-    took = None if measured is None else rows * (measured.seconds + OURS) / parsed.execution_config.max_concurrency
+    took = None if measured is None else seconds_of(rows, measured.seconds, parsed.execution_config.max_concurrency)
     return Quote(
         rows,
         checked.layout.row_count,
@@ -127,7 +127,7 @@ def of_rerun(opened: Opened, record: BatchRecord, given: dict[str, Any]) -> Quot
     price = _price(opened, plan.kind, plan.target_arn, plan.price_per_row_usd, measured)
     cost = spent({"SUCCESS": rows}, profile_of(plan), price, chunks=chunks)
     concurrency = int(plan.profile.get("concurrency") or 1)
-    took = None if measured is None else rows * (measured.seconds + OURS) / concurrency
+    took = None if measured is None else seconds_of(rows, measured.seconds, concurrency)
     return Quote(
         rows,
         record.rows,

@@ -102,3 +102,12 @@ def test_a_later_run_is_told_of_by_itself(app: App, monkeypatch: pytest.MonkeyPa
     states.update(status="FAILED", error="BatchRefused", cause="no rows left")
     told = call(app, MACHINE, "batch_status", {"batch_id": later})
     assert (told["status"], told["error"]) == ("FAILED", {"type": "BatchRefused", "message": "no rows left"})
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_targets_name_may_hold_the_mark_of_a_later_run(app: App) -> None:
+    make_tool(app, "tool-tilde", "a~b")
+    batch_id = prepared(app, rows_csv(1), target="a~b")["batch_id"]
+    assert call(app, MACHINE, "batch_status", {"batch_id": batch_id})["status"] == "RUNNING"
+    later = start(app, name="again", rerun_of=batch_id)["batch_id"]
+    assert later == f"{batch_id}~again"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from made import MACHINE, event_of, make_tool, put_source, role, rows_csv
 from mcp import Client
 from mcp.client import ClaimContext, ClientExtension, ResultClaim
-from mcp_types import CallToolResult, ElicitResult, Request, RequestParams, Result
 from moto.stepfunctions.models import stepfunctions_backends
-from pydantic import ConfigDict
+from task_client import CreatedTask, ask
 
 from service.batch.progress import result_of
 from service.console.mcp import server
@@ -26,30 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mcp.server.mcpserver import MCPServer
+    from mcp_types import CallToolResult, ElicitResult
 
     from service.app import App
     from service.record import BatchRecord
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
-
-
-class TaskParams(RequestParams):
-    task_id: str
-
-
-class TaskRequest(Request[TaskParams, Literal["tasks/get", "tasks/update", "tasks/cancel"]]):
-    method: Literal["tasks/get", "tasks/update", "tasks/cancel"]
-    params: TaskParams
-    name_param = "taskId"
-
-
-class Anything(Result):
-    model_config = ConfigDict(extra="allow")
-
-
-class CreatedTask(Result):
-    model_config = ConfigDict(extra="allow")
-    result_type: Literal["task"] = "task"
 
 
 class KnowsTasks(ClientExtension):
@@ -89,9 +70,7 @@ class Agent:
         return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
     async def tasks(self, method: Any, task_id: str) -> dict[str, Any]:
-        request = TaskRequest(method=method, params=TaskParams(task_id=task_id))
-        result = await self.client.session.send_request(request, Anything)
-        return result.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return await ask(self.client.session, method, task_id)
 
 
 class World:

@@ -15,6 +15,7 @@ import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from service.console import loopback
 from service.console.mcp import over_http
 from service.errors import BatchRefused
 
@@ -26,7 +27,7 @@ TOKEN = "the-token"
 
 @pytest.fixture
 def port(world: Any) -> Iterator[int]:
-    listening = over_http.listen(None)
+    listening = loopback.listen(None)
     number = listening.getsockname()[1]
     app = over_http.application(world.server, number, TOKEN)
     web = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
@@ -89,8 +90,8 @@ async def test_a_client_calls_tools(world: Any, port: int, mode: str) -> None:
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    with over_http.listen(None) as taken, pytest.raises(BatchRefused, match=r"--port: \d+: Address already in use"):
-        over_http.listen(taken.getsockname()[1])
+    with loopback.listen(None) as taken, pytest.raises(BatchRefused, match=r"--port: \d+: Address already in use"):
+        loopback.listen(taken.getsockname()[1])
 
 
 def test_every_token_is_another() -> None:
