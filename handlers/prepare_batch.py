@@ -9,6 +9,9 @@ from service.steps.prepare_batch import prepare
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`event`: input, execution_name, execution_arn, started_at of the execution; allowed, the lists of ARNs."""
-    app = from_environment().allowing(event["allowed"])
+    """`event`: input, execution_name, execution_arn, started_at of the execution; allowed, the lists of ARNs.
+
+    Or unfinished, a run of which some chunks may be to be run again.
+    """
+    app = from_environment().allowing(event.get("allowed") or {})
     return prepare(app, event, lambda: context.get_remaining_time_in_millis() / 1000)

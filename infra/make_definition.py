@@ -1,4 +1,4 @@
-"""Write infra/batch_processor.asl.json: the state machine, its two maps of rows made from one fragment.
+"""Write infra/batch_processor.asl.json: the state machine, its maps of chunks and of rows made from one fragment each.
 
 Run by `make definition`; a test says whether the file is current. `${Name}` is what DefinitionSubstitutions of the
 template puts in. Everything is JSONPath. Facts about Step Functions are from its developer guide.
@@ -13,6 +13,7 @@ from typing import Any
 FILE = Path(__file__).with_name("batch_processor.asl.json")
 LAMBDA = "arn:${Partition}:states:::lambda:invoke"
 AGENT = "arn:${Partition}:states:::states:startExecution.sync:2"
+SYNC_AGENT = "arn:${Partition}:states:::aws-sdk:sfn:startSyncExecution"
 State = dict[str, Any]
 
 # What a batch may touch is no part of the functions' environment: a version keeps the one it was published with, and a
@@ -54,6 +55,8 @@ def catch(following: str, *, place: str | None = "$") -> list[State]:
 # half of the longest one. What is lost here was paid for.
 PATIENT = retry("States.ALL", attempts=20, longest=300)
 STEADY = retry("States.ALL", attempts=8, longest=120)
+# Within the five minutes of an EXPRESS execution; what lasts longer is left to a STANDARD one.
+BRIEF = retry("States.ALL", attempts=4, longest=10)
 # Before the target was called, or when nobody knows: what lasts longer is met by HandleFailure, which waits longer.
 CALL_AGAIN = {
     "Tool": (
@@ -68,86 +71,121 @@ CALL_AGAIN = {
         "StepFunctions.SdkClientException",
         "StepFunctions.ThrottlingException",
     ),
+    # The prefix of Step Functions as a service of the SDK (guide, "Integrating with AWS SDK services").
+    "SyncAgent": (
+        "Sfn.ExecutionLimitExceededException",
+        "Sfn.SdkClientException",
+        "Sfn.ThrottlingException",
+    ),
 }
-OF_A_ROW = {"batch_id.$": "$.batch_id", "run.$": "$.run", "attempts.$": "$.attempts", "plan.$": "$.plan"}
+OF_A_ROW = {f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "attempts", "plan", "until", "chunk_number")}
+OF_A_CHUNK = {**OF_A_ROW, "chunk_number.$": "$.chunk.number"}
 ROW = {**OF_A_ROW, "row_id.$": "$.row.row_id", "row.$": "$.row.row"}
 DECISION = {
     f"{name}.$": f"$.Payload.{name}" for name in ("action", "attempt", "waits", "name", "wait_seconds", "status")
 }
 
 
-def each_row(kind: str) -> State:
-    """Return the map of a chunk's rows for a kind of target; an iteration that fails would abort its neighbours."""
+def each_row(kind: str, mark: str) -> State:
+    """Return the map of a chunk's rows for a kind of target; an iteration that fails would abort its neighbours.
+
+    `mark` begins the names of its states, which are unique in the whole machine.
+    """
+    made = {
+        f"{mark}Invoke{kind}": invoke(kind, mark),
+        f"{mark}Write{kind}Result": write_result(kind, mark),
+        f"{mark}Handle{kind}Failure": handle_failure(kind, mark),
+        f"{mark}Handle{kind}Refusal": handle_refusal(kind, mark),
+        f"{mark}Retry{kind}": {
+            "Type": "Choice",
+            "Choices": [
+                {"Variable": "$.row.call.action", "StringEquals": "retry", "Next": f"{mark}WaitFor{kind}"},
+            ],
+            "Default": f"{mark}{kind}FailureStored",
+        },
+        f"{mark}WaitFor{kind}": {
+            "Type": "Wait",
+            "SecondsPath": "$.row.call.wait_seconds",
+            "Next": f"{mark}Invoke{kind}",
+        },
+        f"{mark}{kind}FailureStored": {
+            "Type": "Pass",
+            "Parameters": {"row_id.$": "$.row.row_id", "status.$": "$.row.call.status"},
+            "End": True,
+        },
+        f"{mark}{kind}RowLost": {
+            "Type": "Pass",
+            "Comment": "Its result could not be stored: the row is MISSING, and FinishChunk knows which it is.",
+            "Parameters": {"row_id": None, "status": "MISSING", "error.$": "$.Error"},
+            "End": True,
+        },
+    }
     return {
         "Type": "Map",
         "ItemsPath": "$.rows",
         "MaxConcurrencyPath": "$.inner",
         "ItemSelector": {
-            **OF_A_ROW,
+            **OF_A_CHUNK,
             "target_arn.$": "$.target_arn",
             "timeout_seconds.$": "$.timeout_seconds",
             "row.$": "$$.Map.Item.Value",
         },
         "ItemProcessor": {
             "ProcessorConfig": {"Mode": "INLINE"},
-            "StartAt": f"Invoke{kind}",
-            "States": {
-                f"Invoke{kind}": invoke(kind),
-                f"Write{kind}Result": write_result(kind),
-                f"Handle{kind}Failure": handle_failure(kind),
-                f"Handle{kind}Refusal": handle_refusal(kind),
-                f"Retry{kind}": {
-                    "Type": "Choice",
-                    "Choices": [{"Variable": "$.row.call.action", "StringEquals": "retry", "Next": f"WaitFor{kind}"}],
-                    "Default": f"{kind}FailureStored",
-                },
-                f"WaitFor{kind}": {
-                    "Type": "Wait",
-                    "SecondsPath": "$.row.call.wait_seconds",
-                    "Next": f"Invoke{kind}",
-                },
-                f"{kind}FailureStored": {
-                    "Type": "Pass",
-                    "Parameters": {"row_id.$": "$.row.row_id", "status.$": "$.row.call.status"},
-                    "End": True,
-                },
-                f"{kind}RowLost": {
-                    "Type": "Pass",
-                    "Comment": "Its result could not be stored: the row is MISSING, and FinishChunk knows which it is.",
-                    "Parameters": {"row_id": None, "status": "MISSING", "error.$": "$.Error"},
-                    "End": True,
-                },
-            },
+            "StartAt": f"{mark}Invoke{kind}",
+            "States": made,
         },
         "ResultPath": "$.results",
-        "Catch": catch("RecordLostChunk", place="$.lost"),
-        "Next": "FinishChunk",
+        "Catch": lost_chunk(mark),
+        "Next": f"{mark}FinishChunk",
     }
 
 
-def invoke(kind: str) -> State:
+def lost_chunk(mark: str) -> list[State]:
+    """Return the catchers of what a chunk cannot go on after.
+
+    A STANDARD execution records why; what an EXPRESS one does not finish, a STANDARD one runs, and records it then.
+    """
+    return catch(f"{mark}ChunkUnfinished") if mark else catch("RecordLostChunk", place="$.lost")
+
+
+def invoke(kind: str, mark: str) -> State:
     """Return the state that calls the target; its output takes the place of what the target was given."""
     sent = "$.row.target_input"
     call = {"FunctionName.$": "$.target_arn", "Payload.$": sent}
     if kind == "Agent":
         call = {"StateMachineArn.$": "$.target_arn", "Name.$": "$.row.call.name", "Input.$": sent}
-    answer = "$.Output" if kind == "Agent" else "$.Payload"
+    answer: State = {"output.$": "$.Output" if kind == "Agent" else "$.Payload"}
+    if kind == "SyncAgent":
+        call = {
+            "StateMachineArn.$": "$.target_arn",
+            "Name.$": "$.row.call.name",
+            "Input.$": f"States.JsonToString({sent})",
+        }
+        # A failed execution has no Output, another no Error: a descent finds what there is, and ends nothing.
+        kept = {"Status.$": "$.Status", **{f"{name}.$": f"$..{name}" for name in ("Output", "Error", "Cause")}}
+        answer = {"output": kept}
+    longest = {"attempts": 3, "longest": 5} if mark else {"attempts": 4, "longest": 60}
     return {
         "Type": "Task",
-        "Resource": AGENT if kind == "Agent" else LAMBDA,
+        "Resource": {"Tool": LAMBDA, "Agent": AGENT, "SyncAgent": SYNC_AGENT}[kind],
         "Parameters": call,
         "TimeoutSecondsPath": "$.timeout_seconds",
-        "ResultSelector": {"output.$": answer, "started_at.$": "$$.State.EnteredTime"},
+        "ResultSelector": {**answer, "started_at.$": "$$.State.EnteredTime"},
         "ResultPath": sent,
-        "Retry": [retry(*CALL_AGAIN[kind], attempts=4, longest=60)],
-        "Catch": catch(f"Handle{kind}Failure", place="$.failure"),
-        "Next": f"Write{kind}Result",
+        "Retry": [retry(*CALL_AGAIN[kind], **longest)],
+        "Catch": catch(f"{mark}Handle{kind}Failure", place="$.failure"),
+        "Next": f"{mark}Write{kind}Result",
     }
 
 
-def write_result(kind: str) -> State:
+def write_result(kind: str, mark: str) -> State:
     """Return the state that stores a row's result; an output that means "call again" comes back as OutputRefused."""
-    refused = {"ErrorEquals": ["OutputRefused"], "ResultPath": "$.row.target_input", "Next": f"Handle{kind}Refusal"}
+    refused = {
+        "ErrorEquals": ["OutputRefused"],
+        "ResultPath": "$.row.target_input",
+        "Next": f"{mark}Handle{kind}Refusal",
+    }
     return {
         "Type": "Task",
         "Resource": LAMBDA,
@@ -162,13 +200,13 @@ def write_result(kind: str) -> State:
             },
         },
         "ResultSelector": {"row_id.$": "$.Payload.row_id", "status.$": "$.Payload.status"},
-        "Retry": [retry("OutputRefused", attempts=0), PATIENT],
-        "Catch": [refused, *catch(f"{kind}RowLost")],
+        "Retry": [retry("OutputRefused", attempts=0), BRIEF if mark else PATIENT],
+        "Catch": [refused, *catch(f"{mark}{kind}RowLost")],
         "End": True,
     }
 
 
-def handle_failure(kind: str) -> State:
+def handle_failure(kind: str, mark: str) -> State:
     """Return the state that decides what follows a failed call: another one, or the failure stored."""
     payload = {**ROW, "call.$": "$.row.call", "failure.$": "$.failure"}
     return {
@@ -177,13 +215,13 @@ def handle_failure(kind: str) -> State:
         "Parameters": {"FunctionName": "${OutputWriterFunctionArn}", "Payload": payload},
         "ResultSelector": DECISION,
         "ResultPath": "$.row.call",
-        "Retry": [STEADY],
-        "Catch": catch(f"{kind}RowLost"),
-        "Next": f"Retry{kind}",
+        "Retry": [BRIEF if mark else STEADY],
+        "Catch": catch(f"{mark}{kind}RowLost"),
+        "Next": f"{mark}Retry{kind}",
     }
 
 
-def handle_refusal(kind: str) -> State:
+def handle_refusal(kind: str, mark: str) -> State:
     """Return the state that decides what follows an output that was refused; it makes the target's input again."""
     payload = {**ROW, "call.$": "$.row.call", "refusal.$": "$.row.target_input"}
     return {
@@ -193,89 +231,122 @@ def handle_refusal(kind: str) -> State:
         "Parameters": {"FunctionName": "${OutputWriterFunctionArn}", "Payload": payload},
         "ResultSelector": {f"{name}.$": f"$.Payload.{name}" for name in ("row_id", "row", "target_input", "call")},
         "ResultPath": "$.row",
-        "Retry": [STEADY],
-        "Catch": catch(f"{kind}RowLost"),
-        "Next": f"Retry{kind}",
+        "Retry": [BRIEF if mark else STEADY],
+        "Catch": catch(f"{mark}{kind}RowLost"),
+        "Next": f"{mark}Retry{kind}",
     }
 
 
-def chunk() -> State:
-    """Return the states of one child execution, which runs one chunk."""
+def chunk(children: str) -> State:
+    """Return the states of one child execution, which runs one chunk; `children` is STANDARD or EXPRESS."""
+    mark = "" if children == "STANDARD" else "Express"
+    kinds = {"agent": "Agent", "sync_agent": "SyncAgent", "tool": "Tool"}
+    if mark:
+        del kinds["agent"]  # .sync is refused in an EXPRESS execution
+    *others, tool = kinds.items()
+    states: State = {
+        f"{mark}TransformInput": {
+            "Type": "Task",
+            "Comment": "Reads the chunk's byte ranges, maps each row; a row that cannot be mapped is stored here.",
+            "Resource": LAMBDA,
+            "Parameters": {"FunctionName": "${InputMapperFunctionArn}", "Payload.$": "$"},
+            "OutputPath": "$.Payload",
+            "Retry": [
+                retry("SourceChanged", "SourceFault", attempts=0),
+                BRIEF if mark else retry("States.ALL", attempts=10, first=2, longest=120),
+            ],
+            "Catch": lost_chunk(mark),
+            "Next": f"{mark}ByKind",
+        },
+        f"{mark}ByKind": {
+            "Type": "Choice",
+            "Choices": [
+                {"Variable": "$.kind", "StringEquals": word, "Next": f"{mark}EachRowBy{kind}"} for word, kind in others
+            ],
+            "Default": f"{mark}EachRowBy{tool[1]}",
+        },
+        **{f"{mark}EachRowBy{kind}": each_row(kind, mark) for kind in kinds.values()},
+        f"{mark}FinishChunk": finish_chunk(mark),
+    }
+    if mark:
+        states["ExpressChunkUnfinished"] = {
+            "Type": "Fail",
+            "Comment": "The chunk has no record: a STANDARD execution runs its rows without a result.",
+            "ErrorPath": "$.Error",
+            "CausePath": "$.Cause",
+        }
+    else:
+        states |= standard_ends()
     return {
-        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
-        "StartAt": "TransformInput",
-        "States": {
-            "TransformInput": {
-                "Type": "Task",
-                "Comment": "Reads the chunk's byte ranges, maps each row; a row that cannot be mapped is stored here.",
-                "Resource": LAMBDA,
-                "Parameters": {"FunctionName": "${InputMapperFunctionArn}", "Payload.$": "$"},
-                "OutputPath": "$.Payload",
-                "Retry": [
-                    retry("SourceChanged", "SourceFault", attempts=0),
-                    retry("States.ALL", attempts=10, first=2, longest=120),
-                ],
-                "Catch": catch("RecordLostChunk", place="$.lost"),
-                "Next": "ByKind",
+        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": children},
+        "StartAt": f"{mark}TransformInput",
+        "States": states,
+    }
+
+
+def finish_chunk(mark: str) -> State:
+    """Return the state that writes the record of a chunk; in an EXPRESS execution it fails where rows are left."""
+    unfinished = [retry("ChunkUnfinished", attempts=0)] if mark else []
+    return {
+        "Type": "Task",
+        "Comment": "One small record per finished chunk: progress is their sum.",
+        "Resource": LAMBDA,
+        "Parameters": {
+            "FunctionName": "${OutputWriterFunctionArn}",
+            "Payload": {
+                **{f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "plan", "chunk", "stored", "until")},
+                "row_ids.$": "$.rows[*].row_id",
+                "results.$": "$.results",
             },
-            "RecordLostChunk": {
-                "Type": "Task",
-                "Comment": "Why the chunk's rows are MISSING, for the CSV and the summary.",
-                "Resource": LAMBDA,
-                "Parameters": {
-                    "FunctionName": "${OutputWriterFunctionArn}",
-                    "Payload": {f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "plan", "chunk", "lost")},
-                },
-                "ResultPath": None,
-                "Retry": [STEADY],
-                "Catch": catch("ChunkLost", place=None),
-                "Next": "ChunkLost",
+        },
+        "ResultSelector": {"chunk.$": "$.Payload.chunk", "counts.$": "$.Payload.counts"},
+        "Retry": [*unfinished, BRIEF if mark else PATIENT],
+        "Catch": catch("ExpressChunkUnfinished") if mark else catch("ChunkNotCounted", place=None),
+        "End": True,
+    }
+
+
+def standard_ends() -> State:
+    """Return the states in which a STANDARD execution ends whose chunk could not be run, or not be counted."""
+    return {
+        "RecordLostChunk": {
+            "Type": "Task",
+            "Comment": "Why the chunk's rows are MISSING, for the CSV and the summary.",
+            "Resource": LAMBDA,
+            "Parameters": {
+                "FunctionName": "${OutputWriterFunctionArn}",
+                "Payload": {f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "plan", "chunk", "lost")},
             },
-            "ChunkLost": {
-                "Type": "Fail",
-                "Comment": "The chunk's rows are MISSING in the CSV and the batch is INCOMPLETE.",
-                "ErrorPath": "$.lost.Error",
-                "CausePath": "$.lost.Cause",
-            },
-            "ByKind": {
-                "Type": "Choice",
-                "Choices": [{"Variable": "$.kind", "StringEquals": "agent", "Next": "EachRowByAgent"}],
-                "Default": "EachRowByTool",
-            },
-            "EachRowByTool": each_row("Tool"),
-            "EachRowByAgent": each_row("Agent"),
-            "FinishChunk": {
-                "Type": "Task",
-                "Comment": "One small record per finished chunk: progress is their sum.",
-                "Resource": LAMBDA,
-                "Parameters": {
-                    "FunctionName": "${OutputWriterFunctionArn}",
-                    "Payload": {
-                        **{f"{name}.$": f"$.{name}" for name in ("batch_id", "run", "plan", "chunk", "stored")},
-                        "row_ids.$": "$.rows[*].row_id",
-                        "results.$": "$.results",
-                    },
-                },
-                "ResultSelector": {"chunk.$": "$.Payload.chunk", "counts.$": "$.Payload.counts"},
-                "Retry": [PATIENT],
-                "Catch": catch("ChunkNotCounted", place=None),
-                "End": True,
-            },
-            "ChunkNotCounted": {
-                "Type": "Pass",
-                "Comment": "The rows' results are stored; only the progress lacks this chunk until the CSV is made.",
-                "Parameters": {"chunk.$": "$.chunk", "counts": {}},
-                "End": True,
-            },
+            "ResultPath": None,
+            "Retry": [STEADY],
+            "Catch": catch("ChunkLost", place=None),
+            "Next": "ChunkLost",
+        },
+        "ChunkLost": {
+            "Type": "Fail",
+            "Comment": "The chunk's rows are MISSING in the CSV and the batch is INCOMPLETE.",
+            "ErrorPath": "$.lost.Error",
+            "CausePath": "$.lost.Cause",
+        },
+        "ChunkNotCounted": {
+            "Type": "Pass",
+            "Comment": "The rows' results are stored; only the progress lacks this chunk until the CSV is made.",
+            "Parameters": {"chunk.$": "$.chunk", "counts": {}},
+            "End": True,
         },
     }
 
 
-def process_rows() -> State:
-    """Return the map over the chunks of the manifest; no chunk's failure ends the batch."""
+def process_rows(children: str) -> State:
+    """Return the map over the chunks of the manifest; no chunk's failure ends the batch.
+
+    The type of its executions is a literal, so there is one for each. No child of either writes a log: the machine has
+    none.
+    """
+    standard = children == "STANDARD"
     return {
         "Type": "Map",
-        "Label": "Chunks",
+        "Label": "Chunks" if standard else "ExpressChunks",
         "Comment": "One child execution per chunk of the manifest; no chunk's failure ends the batch.",
         "ItemReader": {
             "Resource": "arn:${Partition}:states:::s3:getObject",
@@ -283,19 +354,34 @@ def process_rows() -> State:
             "Parameters": {"Bucket": "${DataBucket}", "Key.$": "$.batch.manifest_key"},
         },
         "ItemSelector": {
-            **{f"{name}.$": f"$.batch.{name}" for name in ("batch_id", "run", "plan")},
+            **{f"{name}.$": f"$.batch.{name}" for name in ("batch_id", "run", "plan", "again")},
+            "children": children,
             "chunk.$": "$$.Map.Item.Value",
         },
         "MaxConcurrencyPath": "$.batch.outer",
         "ToleratedFailurePercentage": 100,
-        "ItemProcessor": chunk(),
+        "ItemProcessor": chunk(children),
         "ResultWriter": {
             "Resource": "arn:${Partition}:states:::s3:putObject",
             "Parameters": {"Bucket": "${DataBucket}", "Prefix.$": "$.batch.map_results_prefix"},
         },
         "ResultPath": None,
+        "Catch": catch("AggregateResults", place="$.map_failure") if standard else catch("FindUnfinished", place=None),
+        "Next": "AggregateResults" if standard else "FindUnfinished",
+    }
+
+
+def find_unfinished() -> State:
+    """Return the state that lists the chunks which EXPRESS executions did not finish, for STANDARD ones."""
+    return {
+        "Type": "Task",
+        "Comment": "Chunks without a record, and what the map of STANDARD executions needs to run them.",
+        "Resource": LAMBDA,
+        "Parameters": {"FunctionName": "${PrepareBatchFunctionArn}", "Payload": {"unfinished.$": "$.batch"}},
+        "ResultSelector": {"batch.$": "$.Payload"},
+        "Retry": [STEADY],
         "Catch": catch("AggregateResults", place="$.map_failure"),
-        "Next": "AggregateResults",
+        "Next": "AnyUnfinished",
     }
 
 
@@ -380,10 +466,20 @@ def machine() -> State:
             },
             "AnyRows": {
                 "Type": "Choice",
+                "Choices": [
+                    {"Variable": "$.batch.rows_to_run", "NumericEquals": 0, "Next": "AggregateResults"},
+                    {"Variable": "$.batch.children", "StringEquals": "EXPRESS", "Next": "ProcessRowsInExpress"},
+                ],
+                "Default": "ProcessRows",
+            },
+            "ProcessRowsInExpress": process_rows("EXPRESS"),
+            "FindUnfinished": find_unfinished(),
+            "AnyUnfinished": {
+                "Type": "Choice",
                 "Choices": [{"Variable": "$.batch.rows_to_run", "NumericGreaterThan": 0, "Next": "ProcessRows"}],
                 "Default": "AggregateResults",
             },
-            "ProcessRows": process_rows(),
+            "ProcessRows": process_rows("STANDARD"),
             "AggregateResults": aggregate,
             "AbandonUpload": abandon,
             "Outcome": {

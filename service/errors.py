@@ -55,6 +55,10 @@ class OutputRefused(BatchProcessorError):
         super().__init__(json.dumps({"retry_after_seconds": retry_after_seconds}))
 
 
+class ChunkUnfinished(BatchProcessorError):
+    """An EXPRESS execution had no time left for rows of its chunk: a STANDARD one is to run them."""
+
+
 class NotFound(BatchProcessorError):
     """There is no such batch, target or stack."""
 

@@ -53,9 +53,14 @@ class ChunkPlace(TypedDict):
 
 
 class ChunkEvent(RunEvent):
-    """A chunk to be read; `chunk` is a line of the manifest."""
+    """A chunk to be read.
+
+    `chunk`: a line of the manifest; `children`: the type of the execution that runs it; `again`: a second time.
+    """
 
     chunk: dict[str, Any]
+    children: NotRequired[str]
+    again: NotRequired[bool]
 
 
 class RowPayload(TypedDict):
@@ -68,9 +73,13 @@ class RowPayload(TypedDict):
 
 
 class ChunkAnswer(RunEvent):
-    """What TransformInput makes of a chunk: rows that travel, and counts by status of those that do not."""
+    """What TransformInput makes of a chunk: rows that travel, and counts by status of those that do not.
+
+    `until`: seconds since 1970 at which its execution will have no time left for another call; 0 for no such time.
+    """
 
     kind: str
+    until: int
     target_arn: str
     timeout_seconds: int
     inner: int
@@ -81,11 +90,16 @@ class ChunkAnswer(RunEvent):
 
 
 class RowEvent(RunEvent):
-    """A row that the target was called for; `attempts` counts the runs of the row, this one too."""
+    """A row that the target was called for.
+
+    `attempts` counts the runs of the row, this one too; `until` and `chunk_number` are those of its chunk.
+    """
 
     row_id: str
     row: list[str] | str
     attempts: NotRequired[int]
+    until: NotRequired[int]
+    chunk_number: NotRequired[int]
 
 
 class AnsweredRow(RowEvent):
@@ -112,7 +126,10 @@ class RefusedRow(RowEvent):
 
 
 class RowOutcome(TypedDict):
-    """How a row of a chunk ended; with status MISSING, `error` names why its result could not be stored."""
+    """How a row of a chunk ended; with status MISSING, `error` names why its result could not be stored.
+
+    UNFINISHED: an EXPRESS execution had no time left for it.
+    """
 
     status: str
     row_id: NotRequired[str]
@@ -126,6 +143,7 @@ class FinishedChunk(RunEvent):
     stored: dict[str, int]
     row_ids: list[str]
     results: list[RowOutcome]
+    until: NotRequired[int]
 
 
 class LostChunk(RunEvent):

@@ -196,13 +196,16 @@ def empty_counts() -> dict[str, int]:
     return {status.value: 0 for status in COUNTED}
 
 
-def outcome(counts: Mapping[str, int]) -> BatchStatus:
-    """SUCCEEDED, PARTIAL, INCOMPLETE or FAILED, of the counts of all rows."""
+def outcome(counts: Mapping[str, int], *, stopped: bool = False) -> BatchStatus:
+    """SUCCEEDED, PARTIAL, INCOMPLETE or FAILED, of the counts of all rows.
+
+    `stopped`: the batch was stopped because its first rows failed alike, so what the others would do is not known.
+    """
     total = sum(counts.values())
     succeeded = counts.get(RowStatus.SUCCESS, 0)
     if succeeded == total:
         return BatchStatus.SUCCEEDED
-    if succeeded == 0:
+    if succeeded == 0 and not (stopped and counts.get(RowStatus.NOT_RUN, 0)):
         return BatchStatus.FAILED
     if counts.get(RowStatus.NOT_RUN, 0) or counts.get(RowStatus.MISSING, 0):
         return BatchStatus.INCOMPLETE

@@ -11,13 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often the target is called for one run of a row, and the waits between calls (seconds)."""
+    """How often the target is called for one run of a row, and the waits between calls (seconds).
+
+    `throttled_seconds`: how long a row may wait, in all, for a target that says that too much is asked of it.
+    """
 
     max_attempts: int = 3
     backoff_rate: float = 2.0
     initial_seconds: float = 1
     max_seconds: float = 60
     retry_on: Sequence[str] | None = None
+    throttled_seconds: float = 3_600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +32,16 @@ class Plan:
     the same resolved, in the one form that functions run by (`service/mapping/input_plan.py`,
     `service/extraction/stored_plan.py`). `conditions`: when an output is that of a failed call, as the target is
     registered. `source`: place, version and form of the source (`SourceObject.of` and `SourceFormat.of` read it).
-    `columns`: names in its header; `output_columns`: the fields, None where only the results name them. `inner`: rows
-    in flight within one chunk. `stopping`: rules that end the batch early, None without any. `profile`: what the costs
+    `synchronous`: whether the target is an Express state machine, which answers its call. `children`: the type of the
+    executions that run chunks. `columns`: names in its header; `output_columns`: the fields, None where only the
+    results name them. `inner`: rows in flight within one chunk. `call_seconds`: how long a call lasts at most, by the
+    function's own time-out too. `stopping`: rules that end the batch early, None without any. `profile`: what the costs
     are estimated by. `ttl`: when the results expire, in seconds since 1970, None for never.
     """
 
     kind: Literal["tool", "agent"]
+    synchronous: bool = False
+    children: Literal["EXPRESS", "STANDARD"] = "STANDARD"
     target_name: str
     target_arn: str
     target_version: int | None = None
@@ -48,6 +56,7 @@ class Plan:
     source: dict[str, Any] = field(default_factory=dict)
     inner: int = 1
     timeout_seconds: int = 300
+    call_seconds: float = 300
     retry_policy: RetryPolicy = RetryPolicy()
     keep_output: bool = True
     execution_config: dict[str, Any] = field(default_factory=dict)

@@ -14,9 +14,10 @@ class BatchRecord:
     """The record of one batch; times are ISO 8601 texts, `expires_at` seconds since 1970.
 
     `target`: name, kind, ARN and version. `source`: its URI, and once prepared its place, version, form and columns.
-    `csv`: options of the CSV. `runs`: run, execution_arn, started_at and manifest_key of each run, the last one last.
-    `counts`: rows by status; `kept_counts`: those that the last run leaves as they are. `row_count`: None until every
-    row of the source was read.
+    `csv`: options of the CSV. `runs`: run, execution_arn, started_at, manifest_key and, where chunks were run a second
+    time, again_key of each run, the last one last. `chunks`: the type of the executions that run them, why, and how
+    many were run again. `counts`: rows by status; `kept_counts`: those that the last run leaves as they are.
+    `row_count`: None until every row of the source was read.
     """
 
     batch_id: str
@@ -46,6 +47,7 @@ class BatchRecord:
     counts: dict[str, int] | None = None
     counts_exact: bool = False
     kept_counts: dict[str, int] = field(default_factory=dict)
+    chunks: dict[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
     slowest: list[tuple[str, int]] = field(default_factory=list)
     fields: list[dict[str, Any]] = field(default_factory=list)
@@ -57,6 +59,11 @@ class BatchRecord:
     def rows(self) -> int:
         """Rows of the source; 0 while they are not known."""
         return self.row_count or 0
+
+    def manifests(self, run: int) -> list[str]:
+        """Return the keys of a run's lists of chunks, that of the chunks that were run a second time first."""
+        known = next((each for each in self.runs if int(each["run"]) == run), {})
+        return [known[name] for name in ("again_key", "manifest_key") if known.get(name)]
 
     @property
     def csv_format(self) -> str:

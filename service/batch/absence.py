@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from service.batch import failing_alike
 from service.models import RowStatus
 from service.s3 import bodies, objects
 from service.source import csv_rows
@@ -23,6 +24,12 @@ _NOT_RUN = {  # by the reason for which a batch was stopped
     "limit": "beyond the first rows, to which the batch was limited",
     "sample": "not in the sample that was run",
     "aborted": "the execution was aborted",
+    "by hand": "the batch was stopped by hand",
+    "max_failures": "the batch was stopped: more rows than max_failures allows had failed",
+    "max_failure_rate": "the batch was stopped: a larger share of rows than max_failure_rate allows had failed",
+    "max_cost_usd": "the batch was stopped: max_cost_usd was spent",
+    failing_alike.REASON: f"the batch was stopped: its first {failing_alike.FIRST} rows all failed for one cause; "
+    "run them with keep_going (--keep-going) to insist",
 }
 
 
@@ -50,15 +57,18 @@ class Absence:
     def _run_of(self, number: int) -> _Run | None:
         """Return the last run that held the row."""
         if self._runs is None:
-            runs = self._record.runs
-            self._runs = [_Run(self._app, self._record, run) for run in reversed(runs)]
+            self._runs = [
+                _Run(self._app, self._record, run, key)
+                for run in reversed(self._record.runs)
+                for key in self._record.manifests(int(run["run"]))
+            ]
         return next((run for run in self._runs if run.status(number) is not None), None)
 
 
 class _Run:
-    """The rows that one run held, and which of its chunks were skipped."""
+    """The rows that a manifest of a run held, and which of its chunks were skipped."""
 
-    def __init__(self, app: App, record: BatchRecord, run: dict[str, Any]) -> None:
+    def __init__(self, app: App, record: BatchRecord, run: dict[str, Any], manifest_key: str) -> None:
         number = int(run["run"])
         last = number == record.run
         self._aborted = (record.stop_reason if last else run.get("stop_reason")) == "aborted"
@@ -68,7 +78,7 @@ class _Run:
             self._ended[chunk.number] = bool(chunk.counts.get(RowStatus.NOT_RUN.value))
             if chunk.lost:
                 self._lost[chunk.number] = chunk.lost
-        spans = sorted(_spans(app, run.get("manifest_key")))
+        spans = sorted(_spans(app, manifest_key))
         self._begins = array("q", (first for first, _, _ in spans))
         self._ends = array("q", (end for _, end, _ in spans))
         self._chunks = array("q", (chunk for _, _, chunk in spans))
@@ -89,10 +99,8 @@ class _Run:
         return kind, message
 
 
-def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:
+def _spans(app: App, manifest_key: str) -> list[tuple[int, int, int]]:
     """First row, row after the last, and chunk of every range of a manifest; none when it is not kept any more."""
-    if manifest_key is None:
-        return []
     try:
         found = list(bodies.lines(app.s3, app.settings.data_bucket, manifest_key))
     except ClientError as error:
@@ -100,4 +108,4 @@ def _spans(app: App, manifest_key: str | None) -> list[tuple[int, int, int]]:
             raise
         return []
     chunks = (csv_rows.Chunk.from_json(json.loads(line)) for line in found)
-    return [(span.first_row, span.first_row + span.rows, chunk.number) for chunk in chunks for span in chunk.ranges]
+    return [(first, end, chunk.number) for chunk in chunks for first, end in chunk.spans]

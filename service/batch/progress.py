@@ -111,4 +111,6 @@ def result_of(record: BatchRecord) -> dict[str, Any]:
         "errors": record.errors,
         "fields": record.fields,
         "guarded_cells": record.guarded_cells,
+        "chunks": record.chunks,
+        "stop_reason": record.stop_reason,
     }

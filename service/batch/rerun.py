@@ -89,14 +89,17 @@ def prepare(app: App, event: dict[str, Any]) -> dict[str, Any]:
         runs=runs,
         rows_to_run=order.selection.count,
         kept_counts=order.selection.kept(),
+        chunks=order.layout.told(),
         output_columns=_columns(record, order.mappings.output),
         csv={**record.csv, **order.parsed.csv.model_dump(include=order.parsed.csv.model_fields_set)},
         output_bucket=order.place.bucket,
         output_key=order.place.key,
     )
     app.records.keep_stopped(identifier, event["execution_arn"])
-    counted = {"row_count": record.rows, "rows_to_run": order.selection.count}
-    return told(identifier, run, digest, manifest_key, outer=order.layout.outer, **counted)
+    counted: dict[str, Any] = {"row_count": record.rows, "rows_to_run": order.selection.count}
+    return told(
+        identifier, run, digest, manifest_key, children=order.plan.children, outer=order.layout.outer, **counted
+    )
 
 
 def preview(app: App, record: BatchRecord, rerun_of: dict[str, Any]) -> tuple[Plan, Selection]:

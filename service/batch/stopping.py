@@ -66,15 +66,15 @@ def spent_usd(plan: Plan, counts: Mapping[str, int], chunks: int) -> float:
     return cost_of(plan, counts, chunks).total_usd
 
 
-def cost_of(plan: Plan, counts: Mapping[str, int], chunks: int) -> Cost:
-    """Return the same by its parts.
+def cost_of(plan: Plan, counts: Mapping[str, int], chunks: int, run_again: int = 0) -> Cost:
+    """Return the same by its parts; `run_again` chunks were not finished by EXPRESS executions.
 
     That of the target's own work is not known unless its registration gives a price.
     """
     from service.cost import estimate  # noqa: PLC0415 - only a batch with a budget needs it in its functions
 
     known = {status: float(count) for status, count in counts.items() if status.isupper()}
-    return estimate.spent(known, profile_of(plan), target_cost_of(plan), chunks=chunks)
+    return estimate.spent(known, profile_of(plan), target_cost_of(plan), chunks=chunks, run_again=run_again)
 
 
 def profile_of(plan: Plan, **more: Any) -> Profile:

@@ -170,7 +170,17 @@ def summary(result: Mapping[str, Any], ran: int | None = None) -> None:
     fields(result["fields"])
     if said := guarded(result["guarded_cells"]):
         console.print(f"  [dim]{escape(said)}[/]")
+    if said := executions(result["chunks"]):
+        console.print(f"  [dim]chunks: {escape(said)}[/]")
     causes(result["errors"], counts)
+
+
+def executions(chunks: Mapping[str, Any]) -> str:
+    """Return which executions ran the chunks, and why; "" where nothing is known of them."""
+    if not chunks:
+        return ""
+    again = f"; {chunks['run_again']:,} run again in STANDARD executions" if chunks.get("run_again") else ""
+    return f"{chunks['type']} executions ({chunks['why']}){again}"
 
 
 def fields(known: Iterable[Mapping[str, Any]]) -> None:
@@ -224,6 +234,7 @@ def status(known: Mapping[str, Any], slowest: Iterable[tuple[str, int]] = ()) ->
     lines = {
         "source": known["source"].get("uri"),
         "read as": known["source"].get("note"),
+        "chunks": executions(known["chunks"]),
         "started": known["started_at"],
         "ended": known["ended_at"],
         "kept until": known["expires_at"],

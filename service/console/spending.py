@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.batch.stopping import cost_of, profile_of, target_cost_of
 from service.cost import estimate
@@ -35,7 +35,8 @@ def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:
     for chunk in app.records.chunks(record.batch_id):
         counts.setdefault(chunk.run, Counter()).update(chunk.counts)
         chunks[chunk.run] += 1
-    return estimate.total(cost_of(plan, counts[run], chunks[run]) for run in sorted(counts))
+    again = {record.run: int(record.chunks.get("run_again") or 0)}
+    return estimate.total(cost_of(plan, counts[run], chunks[run], again.get(run, 0)) for run in sorted(counts))
 
 
 def expected(
@@ -52,9 +53,12 @@ def expected(
     if target.usd_per_call is None and function:
         target = estimate.TargetCost.of_function(function["memory_mb"], function["seconds"])
     share = rows / max(1, sampled.total())
+    found: dict[str, Any] = {"item_bytes": list(item_bytes)} if item_bytes else {}
+    if function:
+        found["call_seconds"] = function["seconds"]
     return estimate.estimate(
         rows,
-        profile_of(plan, **({"item_bytes": list(item_bytes)} if item_bytes else {})),
+        profile_of(plan, **found),
         target,
         failures=share * (sampled[RowStatus.FAILED] + sampled[RowStatus.TIMEOUT]),
         invalid=share * sampled[RowStatus.INVALID_INPUT],

@@ -24,6 +24,7 @@ TARGET_KEYS = (
     "input_schema",
     "output_schema",
     "price_per_row_usd",
+    "idempotent",
     *CONDITION_KEYS,
 )
 _SYNONYMS = {"name": "tool_name", "arn": "resource_arn"}
@@ -74,12 +75,8 @@ def _target(reader: Reader, entry: Any, path: str, folder: Path) -> dict[str, An
         schema, place = _inlined(reader, given["output_schema"], f"{path}.output_schema", folder)
         named = name if isinstance(name, str) else None
         target["output_schema"] = None if schema is None else _output_schema(reader, schema, place, named, kind)
-    if "price_per_row_usd" in given:
-        target["price_per_row_usd"] = _price(reader, given["price_per_row_usd"], path)
-    for key in CONDITION_KEYS:
-        if key in given:
-            target[key] = _conditions(reader, given[key], f"{path}.{key}")
-    return target
+    readers = {"price_per_row_usd": _price, "idempotent": _truth, **dict.fromkeys(CONDITION_KEYS, _conditions)}
+    return target | {key: read(reader, given[key], f"{path}.{key}") for key, read in readers.items() if key in given}
 
 
 def _conditions(reader: Reader, given: Any, path: str) -> Any:
@@ -91,12 +88,19 @@ def _conditions(reader: Reader, given: Any, path: str) -> Any:
     return entries if isinstance(given, list) else entries[0]
 
 
+def _truth(reader: Reader, given: Any, path: str) -> bool | None:
+    if given is not None and not isinstance(given, bool):
+        reader.refuse(path, f"is true when a row may be given to the target twice, else false, not {given!r}")
+        return None
+    return given or None
+
+
 def _price(reader: Reader, given: Any, path: str) -> float | None:
     """US dollars of one call."""
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 10_000:
-        reader.refuse(f"{path}.price_per_row_usd", f"is what a call of the target costs, in US dollars, not {given!r}")
+        reader.refuse(path, f"is what a call of the target costs, in US dollars, not {given!r}")
         return None
     return float(given)
 

@@ -152,6 +152,7 @@ def spent(  # noqa: PLR0913 - one argument for each counter
     chunks: float,
     retries: float | None = None,
     replaced: float = 0,
+    run_again: float = 0,
     batch_rows: float | None = None,
 ) -> Cost:
     """Return the cost of one run by its counts of rows by status and of the chunks begun.
@@ -161,7 +162,7 @@ def spent(  # noqa: PLR0913 - one argument for each counter
     `retries`: calls made again; where nobody counted them, every row that failed is taken to have used all attempts.
     MISSING rows are counted as called and stored: nobody knows, and the other way would be too little. In a rerun,
     `replaced` results took the place of failures, and the CSV has `batch_rows` lines; the runs of a batch are summed
-    by `total`.
+    by `total`. `run_again`: chunks that EXPRESS executions did not finish.
     """
     profile = profile or Profile()
     rows, not_run, failed = math.fsum(counts.values()), _sum(counts, RowStatus.NOT_RUN), _sum(counts, *_CALL_FAILED)
@@ -180,6 +181,7 @@ def spent(  # noqa: PLR0913 - one argument for each counter
         unsuccessful=_sum(counts, *_UNSUCCESSFUL),
         chunks=chunks,
         replaced=replaced,
+        run_again=run_again,
         aggregations=aggregations(lines, profile),
     )
     return Cost(tuple(terms(work, profile)), answered + failed + again, target or TargetCost())

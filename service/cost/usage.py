@@ -26,6 +26,7 @@ AGGREGATION_TRANSITIONS = 2  # AggregateResults, Outcome
 CHUNK_TRANSITIONS = 5  # the child's start, TransformInput, ByKind, EachRow…, FinishChunk
 ANSWERED_TRANSITIONS = 2  # Invoke…, Write…Result
 FAILED_TRANSITIONS = 4  # Invoke…, Handle…Failure, Retry…, and then WaitFor… or …FailureStored
+EXPRESS_TRANSITIONS = 2  # of the machine itself: FindUnfinished, AnyUnfinished; those of an EXPRESS chunk cost nothing
 
 # Step Functions pricing: 50 MB, the definition and the payload of every step of a Map, in steps of 64 MB.
 EXPRESS_GB = 64 / 1024
@@ -38,8 +39,10 @@ AGGREGATION_SECONDS = 810.0  # of an invocation: its time-out, less what is left
 
 # DynamoDB guide, "Read and write operations"; "Item sizes" (100 bytes more when it is stored).
 WRITE_UNIT, READ_UNIT, STORED_BYTES = 1024, 4096, 100
+CHUNK_RECORD = 250  # bytes of a finished chunk's record
 STATUS_ENTRY, TIMESTAMP_ENTRY = 250, 190  # bytes of an index's entry beside row and error
 RECORD_WRITES = 9  # of the batch record and its entry: made, prepared, aggregating, closed; and one that is refused
+FIRST_FAILURES = 20  # counted, to see whether the first rows all fail alike
 RECORD_READS = 3  # by AggregateResults, the last before the CSV appears
 DAYS = 30.4  # of a month
 
@@ -84,8 +87,10 @@ def _transitions(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("transitions", MAP_TRANSITIONS, min(1, work.chunks), "ProcessRows")
     yield Term("transitions", AGGREGATION_TRANSITIONS, work.aggregations, "AggregateResults")
     if profile.children == "EXPRESS":
-        yield Term("transitions", 1, work.chunks, "chunks")
+        yield Term("transitions", EXPRESS_TRANSITIONS, min(1, work.chunks), "FindUnfinished")
+        yield Term("transitions", 1, work.chunks, "starts of chunks")
         yield from _express(work, profile)
+        yield from _second_pass(work)
         return
     yield Term("transitions", CHUNK_TRANSITIONS, work.chunks, "chunks")
     yield Term("transitions", ANSWERED_TRANSITIONS, work.answered, "calls that gave an output")
@@ -100,9 +105,22 @@ def _express(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("express_gb_seconds", EXPRESS_GB * each, work.answered + work.failed, "calls")
 
 
-def _requests(work: Work, _profile: Profile) -> Iterator[Term]:
+def _second_pass(work: Work) -> Iterator[Term]:
+    """Yield the transitions of STANDARD executions that finish chunks; each has its share of the calls."""
+    share = work.run_again / work.chunks if work.chunks else 0
+    yield Term("transitions", MAP_TRANSITIONS, min(1, work.run_again), "ProcessRows")
+    yield Term("transitions", CHUNK_TRANSITIONS, work.run_again, "chunks run again")
+    yield Term(
+        "transitions", ANSWERED_TRANSITIONS, work.answered * share, "calls in chunks run again that gave an output"
+    )
+    yield Term("transitions", FAILED_TRANSITIONS, work.failed * share, "calls in chunks run again that failed")
+
+
+def _requests(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("lambda_requests", 1, 1, "PrepareBatch")
-    yield Term("lambda_requests", 2, work.chunks, "chunks: TransformInput, FinishChunk")
+    if profile.children == "EXPRESS":
+        yield Term("lambda_requests", 1, min(1, work.chunks), "FindUnfinished")
+    yield Term("lambda_requests", 2, work.chunks + work.run_again, "chunks: TransformInput, FinishChunk")
     yield Term("lambda_requests", 1, work.answered, "calls that gave an output: WriteResult")
     yield Term("lambda_requests", 1, work.failed, "calls that failed: HandleFailure")
     yield Term("lambda_requests", 1, work.aggregations, "AggregateResults")
@@ -113,6 +131,7 @@ def _seconds(work: Work, profile: Profile) -> Iterator[Term]:
     for function, seconds, count, of in (
         ("PrepareBatch", took.prepare, 1, "PrepareBatch"),
         ("PrepareBatch", took.prepare_row, work.lines, "rows: PrepareBatch"),
+        ("PrepareBatch", took.find_chunk, work.chunks * (profile.children == "EXPRESS"), "chunks: FindUnfinished"),
         ("TransformInput", took.transform, work.chunks, "chunks: TransformInput"),
         ("TransformInput", took.transform_row, work.mapped, "rows: TransformInput"),
         ("WriteResult", took.write, work.answered, "calls that gave an output: WriteResult"),
@@ -145,6 +164,7 @@ def _writes(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("write_units", failed, work.unsuccessful, "failures in status-index")
     yield Term("write_units", late, work.replaced, "results replaced in timestamp-index")
     yield Term("write_units", failed, work.replaced, "results replaced in status-index")
+    yield Term("write_units", 1, min(FIRST_FAILURES, work.unsuccessful), "first failures")
     yield Term("write_units", 1, work.chunks, "records of chunks")
     yield Term("write_units", units((profile.plan_bytes,), WRITE_UNIT), 1, "plan")
     yield Term("write_units", units((profile.record_bytes,), WRITE_UNIT), RECORD_WRITES, "writes of the batch record")
@@ -159,6 +179,8 @@ def _reads(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("read_units", profile.item_mean / READ_UNIT * profile.passes, work.results, "results read for the CSV")
     yield Term("read_units", profile.passes, pages, "pages of results")
     yield Term("read_units", record, work.chunks, "chunks: is the batch stopped")
+    if profile.children == "EXPRESS":
+        yield Term("read_units", CHUNK_RECORD / READ_UNIT, work.chunks, "records of chunks")
     yield Term("read_units", record, work.retried, "calls made again: is the batch stopped")
     yield Term("read_units", plan, warm, "readings of the plan, once while warm")
     yield Term("read_units", RECORD_READS * record, work.aggregations, "AggregateResults: the batch record")

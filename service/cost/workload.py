@@ -49,6 +49,7 @@ class Durations:
     aggregate: float = 0.5
     aggregate_row: float = 65e-6
     cold: float = 0.5
+    find_chunk: float = 60e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +58,8 @@ class Profile:
 
     `row_bytes`: names and cells. `output_bytes`: the output as it is kept, compressed; 0 when it is not. `item_bytes`:
     the whole item, or the sizes of several (units are rounded up for each, so their mean says less); without it, what
-    the others add up to. `call_seconds`: of the target, where chunks are EXPRESS executions. `kept_days`: for how long
-    the storage of results is counted in.
+    the others add up to. `call_seconds`: of the target, where chunks are EXPRESS executions. `rows_per_chunk`: at most,
+    where that is laid out already. `kept_days`: for how long the storage of results is counted in.
     """
 
     kind: Literal["tool", "agent"] = "tool"
@@ -72,21 +73,25 @@ class Profile:
     columns_known: bool = True
     concurrency: int = 10
     max_attempts: int = 3
+    synchronous: bool = False
     children: Literal["STANDARD", "EXPRESS"] = "STANDARD"
     call_seconds: float = 1.0
+    rows_per_chunk: int | None = None
     kept_days: float = 0.0
     durations: Durations = Durations()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be: agents are waited for by `.sync`, which needs STANDARD executions."""
-        if self.kind == "agent" and self.children == "EXPRESS":
-            raise ValueError("the chunks of an agent's batch cannot be EXPRESS executions")
+        """Refuse what cannot be: Standard agents are waited for by `.sync`, which needs STANDARD executions."""
+        if self.kind == "agent" and self.children == "EXPRESS" and not self.synchronous:
+            raise ValueError("the chunks of a Standard agent's batch cannot be EXPRESS executions")
 
     @classmethod
     def of_plan(cls, plan: Plan, **more: Any) -> Profile:
         """Return the profile that a batch's plan tells, with whatever else is known."""
         told: dict[str, Any] = {
             "kind": plan.kind,
+            "synchronous": plan.synchronous,
+            "children": plan.children,
             "max_attempts": plan.retry_policy.max_attempts,
             "columns_known": plan.output_columns is not None,
         }
@@ -122,6 +127,8 @@ class Profile:
     @property
     def chunk_rows(self) -> int:
         """Rows of a chunk; the history of an EXPRESS execution has no limit."""
+        if self.rows_per_chunk is not None:
+            return self.rows_per_chunk
         return CHUNK_ROWS if self.children == "EXPRESS" else chunk_rows(self.max_attempts)
 
     @property
@@ -145,4 +152,5 @@ class Work:
     chunks: float  # child executions
     replaced: float = 0  # results that took the place of an earlier run's failure
     aggregations: int = 1  # invocations of AggregateResults
+    run_again: float = 0  # chunks that EXPRESS executions did not finish
     state_retries: float = 0  # by a state's own Retry: throttling

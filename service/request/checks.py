@@ -130,7 +130,9 @@ def check(
     problems.raise_any()
     # Whatever is None has left a problem behind.
     assert target is not None and place is not None and opened and mappings is not None  # noqa: PT018
-    layout = Layout(parsed.execution_config, target, mappings.fields)
+    layout = problems.of(lambda: Layout(parsed.execution_config, target, mappings.fields))
+    problems.raise_any()
+    assert layout is not None
     pace = None if remaining is None else Pace(opened.found.size, remaining)
     records = opened.records if pace is None else pace.watch(opened.records)
     chunks = problems.of(lambda: layout.chunks(records, opened.columns))

@@ -8,9 +8,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from service.cost.workload import chunk_rows
-from service.limits import CHUNK_BYTES, INNER, ROW_BYTES
+from service.limits import CHUNK_BYTES, CHUNK_ROWS, INNER, ROW_BYTES
 from service.mapping.conversions import RowNotMapped
 from service.plan import RetryPolicy
+from service.request.child_executions import EXPRESS, call_seconds, choose
 from service.source import csv_rows
 from service.source.row_payload import row_payload, wire_bytes
 
@@ -34,8 +35,11 @@ def concurrency(most: int) -> tuple[int, int]:
 def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
     """Return what a plan says of how its rows are run."""
     return {
+        "synchronous": layout.target.synchronous,
+        "children": layout.children.type,
         "inner": layout.inner,
         "timeout_seconds": config.timeout_seconds,
+        "call_seconds": call_seconds(config, layout.target),
         "retry_policy": RetryPolicy(**config.retry_policy.model_dump()),
         "keep_output": config.keep_output,
         "execution_config": config.model_dump(),
@@ -44,7 +48,10 @@ def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
 
 
 class Layout:
-    """The chunks of one batch; counts the rows as it goes."""
+    """The chunks of one batch; counts the rows as it goes.
+
+    Raises BatchRefused when EXPRESS executions are asked for and cannot be.
+    """
 
     def __init__(self, config: ExecutionConfig, target: ResolvedTarget, fields: InputPlan) -> None:
         self.outer, self.inner = concurrency(config.max_concurrency)
@@ -52,14 +59,26 @@ class Layout:
         self.sample = config.sample
         self.row_count = 0
         self.fields = fields
+        self.target = target
+        self.children = choose(config, target, self.inner)
         most = chunk_rows(config.retry_policy.max_attempts)
+        if self.children.type == EXPRESS:
+            most = min(CHUNK_ROWS, self.children.rows or CHUNK_ROWS)
         self._most = most if config.stopping_rules() is None else min(most, WATCHED_ROWS)
-        self._target = target
 
     @property
     def rows_to_run(self) -> int:
         """Rows within the limit, or of the sample."""
         return min(self.row_count, *(most for most in (self.limit, self.sample) if most is not None), self.row_count)
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Rows of a chunk at most."""
+        return self._most
+
+    def told(self) -> dict[str, Any]:
+        """Return what the record says of the executions that run the chunks."""
+        return {"type": self.children.type, "why": self.children.why, "run_again": 0}
 
     def chunks(self, records: Iterable[Record], columns: Sequence[str]) -> list[Chunk]:
         """All chunks in row order; none holds rows on both sides of the limit."""
@@ -93,9 +112,7 @@ class Layout:
             size = 0
             try:
                 row = csv_rows.row_of(columns, record.cells)
-                size = wire_bytes(
-                    row_payload(self._target.kind, self._target.name, "#", record.number, row, self.fields)
-                )
+                size = wire_bytes(row_payload(self.target.kind, self.target.name, "#", record.number, row, self.fields))
             except (csv_rows.RaggedRow, RowNotMapped):
                 pass
             record.cells = []

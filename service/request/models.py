@@ -35,13 +35,17 @@ class _Part(BaseModel):
 
 
 class RetryPolicy(_Part):
-    """How often the target is called for one run of a row, and how long is waited between calls (seconds)."""
+    """How often the target is called for one run of a row, and how long is waited between calls (seconds).
+
+    `throttled_seconds`: how long a row may wait, in all, for a target that says that too much is asked of it.
+    """
 
     max_attempts: Whole = Field(3, ge=1, le=100)
     backoff_rate: Real = Field(2.0, ge=1, le=100)
     initial_seconds: Real = Field(1, ge=0, le=3600)
     max_seconds: Real = Field(60, ge=0, le=86_400)
     retry_on: tuple[str, ...] | None = None
+    throttled_seconds: Whole = Field(3_600, ge=0, le=86_400)
 
 
 _STOPPING_RULES = ("max_failures", "max_failure_rate", "max_cost_usd")
@@ -63,6 +67,8 @@ class ExecutionConfig(_Part):
     sample: Whole | None = Field(None, ge=1, le=10_000)
     ttl_days: Real | None = Field(7, gt=0, le=3650)
     keep_output: bool = True
+    keep_going: bool = False
+    chunks: Literal["auto", "express", "standard"] = "auto"
 
     def stopping_rules(self) -> dict[str, Any] | None:
         """Return the rules that stop a batch early, as its plan holds them; None when it has none."""
@@ -103,11 +109,12 @@ class Rerun(_Part):
 
 
 class Target(_Part):
-    """What each row is given to: a registered name, or an ARN."""
+    """What each row is given to: a registered name, or an ARN; `idempotent` when a row may be given to it twice."""
 
     type: Literal["agent", "tool"] | None = None
     name: str = ""
     arn: str | None = None
+    idempotent: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

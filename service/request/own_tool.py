@@ -28,6 +28,8 @@ _TOLD = {
     "target.type": "Is looked up; given here, it is compared with what was found.",
     "target.name": "The registered name.",
     "target.arn": "The ARN of the Lambda function or the state machine; not needed for a registered name.",
+    "target.idempotent": "True: a row may be given to it twice, so its chunks may run in executions that cost less. "
+    "Left out: as it is registered.",
     "input_mapping": 'Which columns the target is given, such as {"column_mappings": {"column": "field"}}. Left out: '
     "all columns, under their own names.",
     "output_mapping": "Where the CSV's fields are in the target's output, such as "
@@ -44,6 +46,8 @@ _TOLD = {
     "execution_config.retry_policy.max_seconds": "The longest wait.",
     "execution_config.retry_policy.retry_on": "Names of errors after which the target is called again. Left out: every "
     "error that another call may change.",
+    "execution_config.retry_policy.throttled_seconds": "How long a row may wait, in all, for a target that is asked "
+    "too much at once; such waits use no attempt.",
     "execution_config.continue_on_error": "False: the first row that fails stops the batch.",
     "execution_config.max_failures": "The batch stops when more rows than this have failed.",
     "execution_config.max_failure_rate": "The batch stops when a larger share than this has failed, of 100 or more.",
@@ -52,6 +56,9 @@ _TOLD = {
     "execution_config.sample": "Run only N rows, spread over the file; rerun_of runs the others later.",
     "execution_config.ttl_days": "Days that the results of rows are kept after the run; null: for good.",
     "execution_config.keep_output": "Keep the target's whole output, so that other fields can be extracted later.",
+    "execution_config.keep_going": "True: the batch is not stopped when its first 20 rows all fail for one cause.",
+    "execution_config.chunks": "The executions that run the rows: express costs less, for short calls of a target to "
+    "which a row may be given twice; auto takes it where it can be.",
     "source": "How the source is read.",
     "source.encoding": "Such as utf-8, cp1252 or gb18030. Left out: detected.",
     "source.delimiter": "A comma, semicolon, tab or |. Left out: detected.",

@@ -25,8 +25,20 @@ class NotAllowed(BatchRefused):
 
 
 @dataclass(frozen=True)
+class Found:
+    """What AWS says of a function or state machine: whether a call answers at once, and a function's own time-out."""
+
+    synchronous: bool = False
+    function_seconds: int | None = None
+
+
+@dataclass(frozen=True)
 class ResolvedTarget:
-    """A target that exists and may be called; `kind` is tool or agent."""
+    """A target that exists and may be called.
+
+    `kind`: tool or agent. `idempotent`: a row may be given to it twice. `synchronous`: an Express state machine, which
+    answers its call. `function_seconds`: the time-out of a function of its own.
+    """
 
     name: str
     kind: Literal["tool", "agent"]
@@ -37,6 +49,9 @@ class ResolvedTarget:
     price_per_row_usd: float | None = None
     fail_when: str | list[str] | None = None
     retry_when: str | list[str] | None = None
+    idempotent: bool = False
+    synchronous: bool = False
+    function_seconds: int | None = None
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -55,9 +70,10 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
     if kind is None:
         raise _refused("arn", f"{arn!r} is neither the ARN of a Lambda function nor of a Step Functions state machine")
     problems = _mismatches(target, registered, kind, arn)
+    found = Found()
     try:
         check_target(app.settings, kind, arn)
-        check_exists(app, kind, arn)
+        found = check_exists(app, kind, arn)
     except BatchRefused as refused:
         problems += refused.problems
     if problems:
@@ -72,6 +88,9 @@ def resolve(app: App, target: Target) -> ResolvedTarget:
         registered.price_per_row_usd if registered else None,
         registered.fail_when if registered else None,
         registered.retry_when if registered else None,
+        idempotent=bool(registered and registered.idempotent) if target.idempotent is None else target.idempotent,
+        synchronous=found.synchronous,
+        function_seconds=found.function_seconds,
     )
 
 
@@ -91,12 +110,11 @@ def _refused(field: str, message: str, kind: type[BatchRefused] = BatchRefused) 
     return kind([Problem(f"target.{field}" if field else "target", message)])
 
 
-def check_exists(app: App, kind: str, arn: str) -> None:
+def check_exists(app: App, kind: str, arn: str) -> Found:
     """Look a function or state machine up; raises BatchRefused when it is not there, NotAllowed when that is unseen."""
     try:
         if kind == "tool":
-            app.lambda_client.get_function_configuration(FunctionName=arn)
-            return
+            return Found(function_seconds=app.lambda_client.get_function_configuration(FunctionName=arn)["Timeout"])
         unqualified = ":".join(arn.split(":")[:7])  # an alias is not described, but what it points to is
         machine = app.stepfunctions.describe_state_machine(stateMachineArn=unqualified)
     except ClientError as error:
@@ -109,5 +127,4 @@ def check_exists(app: App, kind: str, arn: str) -> None:
             )
             raise _refused("arn", message, NotAllowed) from error
         raise
-    if machine["type"] != "STANDARD":
-        raise _refused("arn", f"{arn} is an EXPRESS state machine, which is not available yet: agents must be STANDARD")
+    return Found(synchronous=machine["type"] == "EXPRESS")

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from service.csv_cells import unguarded as without_guard
@@ -162,33 +162,51 @@ class RowRange:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows of one child execution; `number` counts from 0 in row order, `attempts` is which run of its rows this is."""
+    """Rows of one child execution; `number` counts from 0 in row order, `attempts` is which run of its rows this is.
+
+    `part`: which rows of its ranges are meant, by position, the end exclusive; None for all.
+    """
 
     number: int
     ranges: tuple[RowRange, ...]
     attempts: int = 1
+    part: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:
         """Number of its rows."""
-        return sum(span.rows for span in self.ranges)
+        return sum(span.rows for span in self.ranges) if self.part is None else self.part[1] - self.part[0]
 
     @property
     def first_row(self) -> int:
         """Number of its first row."""
-        return self.ranges[0].first_row
+        return self.ranges[0].first_row if self.part is None else self.spans[0][0]
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First row, and row after the last, of each span of consecutive rows."""
+        begin, end = self.part or (0, self.rows)
+        found, before = [], 0
+        for span in self.ranges:
+            first, last = max(begin - before, 0), min(end - before, span.rows)
+            if first < last:
+                found.append((span.first_row + first, span.first_row + last))
+            before += span.rows
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return the chunk as a line of the manifest."""
         ranges = [[span.first_row, span.rows, span.start, span.end, span.line] for span in self.ranges]
         again = {} if self.attempts == 1 else {"attempts": self.attempts}
-        return {"chunk": self.number, "rows": self.rows, "ranges": ranges, **again}
+        part = {} if self.part is None else {"part": list(self.part)}
+        return {"chunk": self.number, "rows": self.rows, "ranges": ranges, **again, **part}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Chunk:
         """Return the chunk that a line of the manifest names; other keys of the line are left alone."""
         ranges = tuple(RowRange(*map(int, span)) for span in entry["ranges"])
-        return cls(int(entry["chunk"]), ranges, int(entry.get("attempts", 1)))
+        begin, end = map(int, entry.get("part", (0, 0)))
+        return cls(int(entry["chunk"]), ranges, int(entry.get("attempts", 1)), (begin, end) if end else None)
 
 
 class Chunker:
@@ -238,6 +256,11 @@ def bit_reversed_order(count: int) -> list[int]:
 
 def read_chunk(blocks_of: Callable[[int, int], Iterable[bytes]], fmt: SourceFormat, chunk: Chunk) -> Iterator[Record]:
     """Yield exactly the rows of the chunk; `blocks_of(start, end)` gives the bytes of a range, `end` exclusive."""
+    records = _read_ranges(blocks_of, fmt, chunk)
+    return records if chunk.part is None else islice(records, *chunk.part)
+
+
+def _read_ranges(blocks_of: Callable[[int, int], Iterable[bytes]], fmt: SourceFormat, chunk: Chunk) -> Iterator[Record]:
     for span in chunk.ranges:
         blocks = blocks_of(span.start, span.end)
         read = 0

@@ -30,16 +30,32 @@ def write_manifest(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[C
     return _write(s3, bucket, f"{prefix(batch_id)}/run-{run}.jsonl", dealt)
 
 
+def write_again(s3: Any, bucket: str, batch_id: str, run: int, chunks: list[Chunk]) -> str:
+    """Write the chunks of a run that are run a second time, as they are given; return the key."""
+    return _write(s3, bucket, f"{prefix(batch_id)}/run-{run}-again.jsonl", chunks)
+
+
 def told(  # noqa: PLR0913 - what the state machine needs
-    batch_id: str, run: int, plan: str, manifest_key: str, *, outer: int, row_count: int, rows_to_run: int
+    batch_id: str,
+    run: int,
+    plan: str,
+    manifest_key: str,
+    *,
+    children: str,
+    outer: int,
+    row_count: int,
+    rows_to_run: int,
+    again: bool = False,
 ) -> dict[str, Any]:
-    """Return what PrepareBatch returns of a run."""
+    """Return what PrepareBatch returns of a run; `again` of chunks that are run a second time in it."""
     return {
         "batch_id": batch_id,
         "run": run,
         "plan": plan,
         "manifest_key": manifest_key,
         "map_results_prefix": f"{prefix(batch_id)}/map/run-{run}",
+        "children": children,
+        "again": again,
         "outer": outer,
         "row_count": row_count,
         "rows_to_run": rows_to_run,

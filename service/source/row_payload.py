@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # the answer is not, and ends the chunk's execution with the neighbours' paid calls. So what stands beside the output
 # after Invoke, and in the call of WriteResult, never takes more than what the answer of the service held beside it and
 # Invoke leaves behind. These are the bytes of that at least: for lambda:invoke version, request ids, status codes and
-# the headers twice; for startExecution.sync:2 ARNs, name, dates and status, and the execution's input, which is the
-# target_input (tests/infra/test_definition.py has both answers as they were recorded).
-LEFT_BEHIND = {"tool": 860, "agent": 200}
+# the headers twice; for startExecution.sync:2 and startSyncExecution ARNs, name, dates and status, and the execution's
+# input, which is the target_input (tests/infra/test_definition.py has both answers as they were recorded).
+LEFT_BEHIND = {"tool": 860, "agent": 200, "sync_agent": 200}
 _FUNCTION_ARN = "x" * 140  # longest ARN of a published version of the stack's own functions
 PLACE_BYTES = 64  # of a row's place in the source at most: shorter rows gain nothing by it
 _MOMENT = "2025-01-01T00:00:00.000Z"
@@ -68,14 +68,14 @@ def room_beside_the_output(answer: Mapping[str, Any]) -> int:
     call = {"attempt": 100, "name": call_name(answer["batch_id"], 10**10 - 1, answer["run"], 100)}
     taken = beside_the_output(answer, {"row_id": row_id(1), "row": "", "call": call})
     left_behind = LEFT_BEHIND[answer["kind"]]
-    if answer["kind"] == "agent":  # its machine's ARN and its execution's name are there twice
+    if answer["kind"] != "tool":  # its machine's ARN and its execution's name are there twice
         left_behind += 2 * (len(answer["target_arn"]) + len(call_name(answer["batch_id"], 1, 1, 1)))
     return left_behind - max(map(wire_bytes, taken))
 
 
 def beside_the_output(answer: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the state holds after Invoke, and what WriteResult is called with, but for the output itself."""
-    shared = {name: answer[name] for name in ("batch_id", "run", "attempts", "plan")}
+    shared = {name: answer[name] for name in ("batch_id", "run", "attempts", "plan", "until")} | {"chunk_number": 10**8}
     call = {**item["call"], "action": "retry", "wait_seconds": 100_000, "waits": 10, "status": ""}
     output = {"output": "", "started_at": _MOMENT}
     state = {

@@ -14,6 +14,8 @@ from service.models import RowStatus, elapsed_ms, now_iso
 from service.steps.failure import TASK_TIMEOUT, Failure, describe_failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.events import Call
     from service.plan import Plan
 
@@ -37,6 +39,20 @@ class Running:
     """An execution that is at work still; look again after so many seconds."""
 
     wait_seconds: int
+
+
+def output_of(answer: Mapping[str, Any]) -> Any:
+    """Return the output of an execution that answered its call, or its Failure.
+
+    `answer` is that of StartSyncExecution, which is no error when the execution has failed: Status says so (Step
+    Functions API reference). Output, Error and Cause are lists of one, or empty: the state machine asks for each
+    wherever it is, since a path to what is not there would end the chunk.
+    """
+    output, error, cause = (next(iter(answer.get(name) or ()), None) for name in ("Output", "Error", "Cause"))
+    if answer["Status"] == "SUCCEEDED":
+        return json.loads(output or "null")
+    details = {"ExecutionArn": "", "Status": answer["Status"], "Error": error, "Cause": cause}
+    return describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
 
 
 def find_out(stepfunctions: Any, plan: Plan, call: Call, failure: Failure) -> Finished | Running | Failure:

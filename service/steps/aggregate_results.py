@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from service.batch import failing_alike
 from service.batch.progress import (
     BatchRunning,
     check_ready,
@@ -171,7 +172,7 @@ def _close(  # noqa: PLR0913 - what a result is made of
     counts = export.tally.counts
     ended_at = (record.ended_at if record is not None else None) or now_iso()
     values: dict[str, Any] = {
-        "status": outcome(counts).value,
+        "status": outcome(counts, stopped=record is not None and record.stop_reason == failing_alike.REASON).value,
         "csv_location": location,
         "execution_time_ms": elapsed_ms(run_started_at(record), ended_at) if record is not None else None,
         "counts": counts,
@@ -194,4 +195,6 @@ def _close(  # noqa: PLR0913 - what a result is made of
         "execution_time_ms": values["execution_time_ms"],
         "counts": counts,
         **{name: values[name] for name in ("errors", "fields", "guarded_cells")},
+        "chunks": {} if record is None else record.chunks,
+        "stop_reason": None if record is None else record.stop_reason,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -27,10 +28,7 @@ def write_rows(app: App, batch_id: str, run: int, numbers: list[int]) -> None:
     """Write the rows of chunks that have finished, an object each; one that is there stays as it was written."""
     bucket, wanted = app.settings.data_bucket, set(numbers)
     record = app.records.get(batch_id)
-    manifest = next((each["manifest_key"] for each in record.runs if each["run"] == run), None)
-    if manifest is None:
-        return
-    for line in bodies.lines(app.s3, bucket, manifest):
+    for line in chain.from_iterable(bodies.lines(app.s3, bucket, key) for key in record.manifests(run)):
         chunk = Chunk.from_json(json.loads(line))
         if chunk.number in wanted:
             body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(app, batch_id, run, chunk))
@@ -56,7 +54,7 @@ def _put_once(app: App, key: str, body: bytes, metadata: dict[str, str]) -> None
 
 def _rows(app: App, batch_id: str, run: int, chunk: Chunk) -> Iterator[dict[str, Any]]:
     """Yield what is stored of a chunk's rows by this run, in their order."""
-    for span in chunk.ranges:
+    for first, end in chunk.spans:
         pages = app.dynamodb.get_paginator("query").paginate(
             TableName=app.settings.results_table,
             KeyConditionExpression="batch_id = :batch AND row_id BETWEEN :first AND :last",
@@ -64,8 +62,8 @@ def _rows(app: App, batch_id: str, run: int, chunk: Chunk) -> Iterator[dict[str,
             ExpressionAttributeNames={"#run": "run"},
             ExpressionAttributeValues={
                 ":batch": {"S": batch_id},
-                ":first": {"S": row_id(span.first_row)},
-                ":last": {"S": row_id(span.first_row + span.rows - 1)},
+                ":first": {"S": row_id(first)},
+                ":last": {"S": row_id(end - 1)},
                 ":run": {"N": str(run)},
             },
             ConsistentRead=True,

@@ -34,9 +34,14 @@ def prepare(app: App, event: dict[str, Any], remaining: Callable[[], float] | No
     """Return what the state machine needs to run the batch; raises BatchRefused with every problem found.
 
     `event`: input, execution_name, execution_arn and started_at of the execution; `remaining`: how many seconds are
-    left. A batch that is refused leaves a
-    record that says why, unless not even its target has a name.
+    left. A batch that is refused leaves a record that says why, unless not even its target has a name.
+
+    An `event` with `unfinished`, what was returned of a run, asks which of its chunks are to be run again.
     """
+    if "unfinished" in event:
+        from service.batch.unfinished import find_unfinished  # noqa: PLC0415 - most batches do without
+
+        return find_unfinished(app, event["unfinished"])
     if isinstance(event["input"], dict) and event["input"].get("rerun_of") is not None:
         from service.batch import rerun  # noqa: PLC0415 - with what reads results; a first run does without
 
@@ -99,6 +104,7 @@ def _plan(parsed: BatchInput, record: BatchRecord, checked: Checked) -> Plan:
         profile={
             "row_bytes": opened.found.size / max(1, checked.layout.row_count),
             "concurrency": config.max_concurrency,
+            "rows_per_chunk": checked.layout.rows_per_chunk,
             "kept_days": 0 if config.ttl_days is None else LONGEST_RUN / _DAY + config.ttl_days,
         },
         ttl=None if config.ttl_days is None else int(prepared + LONGEST_RUN + config.ttl_days * _DAY),
@@ -113,11 +119,11 @@ def _write(app: App, parsed: BatchInput, record: BatchRecord, checked: Checked) 
     digest, bucket = app.plans.save(identifier, plan), app.settings.data_bucket
     chunks_key = write_chunks(app.s3, bucket, identifier, checked.chunks)
     manifest_key = write_manifest(app.s3, bucket, identifier, 1, _to_run(app, plan, parsed, checked, chunks_key))
-    counted = {"row_count": layout.row_count, "rows_to_run": layout.rows_to_run}
+    counted: dict[str, Any] = {"row_count": layout.row_count, "rows_to_run": layout.rows_to_run}
     values = {"chunks_key": chunks_key, "manifest_key": manifest_key, **counted, "plan_hash": digest}
     values["runs"] = [{**record.runs[0], "manifest_key": manifest_key}]
     _update_record(app, parsed, record, checked, values, plan)
-    return told(identifier, 1, digest, manifest_key, outer=layout.outer, **counted)
+    return told(identifier, 1, digest, manifest_key, children=plan.children, outer=layout.outer, **counted)
 
 
 def _to_run(app: App, plan: Plan, parsed: BatchInput, checked: Checked, chunks_key: str) -> list[Chunk]:
@@ -162,6 +168,7 @@ def _update_record(  # noqa: PLR0913 - what the record is told of
         output_bucket=checked.place.bucket,
         output_key=checked.place.key,
         expires_at=plan.ttl,
+        chunks=checked.layout.told(),
         **values,
     )
     # It may have been stopped by hand meanwhile: that stays.

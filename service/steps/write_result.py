@@ -10,8 +10,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from service.batch.failing_alike import count_failure
 from service.batch.stopping import count_chunk, count_failures
-from service.errors import BatchRefused, OutputRefused, Problem
+from service.errors import BatchRefused, ChunkUnfinished, OutputRefused, Problem
 from service.extraction.stored_plan import of_json
 from service.limits import ITEM_BYTES, KEPT_IN_ITEM
 from service.models import (
@@ -25,7 +26,7 @@ from service.models import (
     now_iso,
     row_number,
 )
-from service.steps.agent_execution import Finished, Running, find_out
+from service.steps.agent_execution import Finished, Running, find_out, output_of
 from service.steps.failure import (
     LONGEST_STATED_WAIT,
     TASK_TIMEOUT,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from service.plan import Plan
     from service.store.plans import Plans
 
+UNFINISHED = "UNFINISHED"  # of a row in a chunk's results: no result, since its execution had no time left for it
 _PLAIN_TTL = 14 * 86_400  # seconds that results of plain events are kept: as those of a batch by default
 _NOT_STORED = "the row ran, and its result could not be stored"
 _LEVEL = 6  # of compression: 9 takes a quarter longer for 0.2 % of an output of 60 KB, 1 leaves one of 6 KB 6 % larger
@@ -77,10 +79,14 @@ def write_output(app: App, event: AnsweredRow) -> dict[str, str]:
     `event`: batch_id, run, plan, row_id, row (its cells or its place), attempt, output, started_at and stopped_at
     (ISO 8601). Raises OutputRefused, and stores nothing, when the target is to be called again.
     """
-    plan = app.plans.load(event["batch_id"], event["plan"])
-    extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(event["output"])
-    if extraction.retry and _is_called_again(app, plan, event, extraction):
-        raise OutputRefused(extraction.retry_after_seconds)
+    plan, output = app.plans.load(event["batch_id"], event["plan"]), event["output"]
+    if plan.synchronous:
+        output = output_of(output)
+        if isinstance(output, Failure):
+            return _fail(app, event, plan, output)
+    extraction = _output_plan(app.plans, event["batch_id"], event["plan"]).extract(output)
+    if extraction.retry:
+        _refuse_for_another_call(app, plan, event, _failure_of(extraction))
     result = _result(app, event, plan, extraction.status)
     result.execution_time_ms = elapsed_ms(event.get("started_at"), event.get("stopped_at"))
     if extraction.ok:
@@ -89,21 +95,34 @@ def write_output(app: App, event: AnsweredRow) -> dict[str, str]:
     else:
         result.error = error_of(extraction.error_type, extraction.message)
     if plan.keep_output:
-        _keep_output(app, result, event["output"])
+        _keep_output(app, result, output)
     return _store(app, result, plan, event)
 
 
-def _is_called_again(app: App, plan: Plan, event: AnsweredRow, extraction: Extraction) -> bool:
-    """Tell whether the policy, the batch and the wait that the target asks for leave room for another call."""
+def _fail(app: App, event: AnsweredRow, plan: Plan, failure: Failure) -> dict[str, str]:
+    """Store the failure of an execution that answered its call; raises OutputRefused for another call."""
+    _refuse_for_another_call(app, plan, event, failure)
+    status = _store_failure(app, event, plan, failure)
+    return {"batch_id": event["batch_id"], "row_id": event["row_id"], "status": status}
+
+
+def _failure_of(extraction: Extraction) -> Failure:
+    """Return what an output that means "call again" says as the failure of its call."""
+    kind, waits = extraction.error_type, extraction.retry_after_seconds
+    return Failure(kind, extraction.message, extraction.status, OutputRefused.__name__, None, waits)
+
+
+def _refuse_for_another_call(app: App, plan: Plan, event: AnsweredRow, failure: Failure) -> None:
+    """Raise OutputRefused where the policy, the batch and the wait that the target asks for allow another call."""
     policy = plan.retry_policy
     attempt = int(event.get("attempt") or policy.max_attempts)  # a definition of before does not say
-    failure = Failure(extraction.error_type, extraction.message, extraction.status, OutputRefused.__name__)
-    return (
+    if (
         attempt < policy.max_attempts
         and may_retry(failure, policy.retry_on)
-        and (extraction.retry_after_seconds or 0) <= LONGEST_STATED_WAIT
+        and (failure.retry_after_seconds or 0) <= LONGEST_STATED_WAIT
         and not app.plans.stopped(event["batch_id"])
-    )
+    ):
+        raise OutputRefused(failure.retry_after_seconds)
 
 
 def _result(app: App, event: RowEvent, plan: Plan, status: RowStatus) -> Result:
@@ -139,7 +158,7 @@ def _keep_output(app: App, result: Result, output: Any) -> None:
     result.output_s3_uri = f"s3://{app.settings.data_bucket}/{key}"
 
 
-def _store(app: App, result: Result, plan: Plan | None = None, event: RunEvent | None = None) -> dict[str, str]:
+def _store(app: App, result: Result, plan: Plan | None = None, event: RowEvent | None = None) -> dict[str, str]:
     item = to_item(result)
     size = item_bytes(item)
     if size > ITEM_BYTES:
@@ -147,6 +166,8 @@ def _store(app: App, result: Result, plan: Plan | None = None, event: RunEvent |
     status, new = app.store.put_item(item)
     if plan is not None and event is not None and new and result.status != RowStatus.SUCCESS:
         count_failures(app.plans, plan, event, 1, row_number(result.row_id) or 0)
+        if "chunk_number" in event:
+            count_failure(app, plan, event, event["chunk_number"], result)
     return {"batch_id": result.batch_id, "row_id": result.row_id, "status": str(status)}
 
 
@@ -177,7 +198,7 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
     """
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, call = describe_failure(event["failure"]), event["call"]
-    if plan.kind == "agent":
+    if plan.kind == "agent" and not plan.synchronous:
         met = find_out(app.stepfunctions, plan, call, failure)
         if isinstance(met, Running):
             return _decision(call, "retry", met.wait_seconds)
@@ -188,7 +209,9 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
                 return _next_call(plan, event, stated_wait(error.retry_after_seconds))
         failure = met
     again = _again(app, plan, event, failure)
-    return again or _decision(call, "done", status=_store_failure(app, event, plan, failure))
+    if again is None:
+        return _decision(call, "done", status=_store_failure(app, event, plan, failure))
+    return _in_time(event, plan, again)
 
 
 def _answered(event: FailedRow, met: Finished) -> AnsweredRow:
@@ -206,6 +229,8 @@ def _answered(event: FailedRow, met: Finished) -> AnsweredRow:
     }
     if "attempts" in event:
         answered["attempts"] = event["attempts"]
+    if "chunk_number" in event:
+        answered["chunk_number"] = event["chunk_number"]
     return answered
 
 
@@ -220,7 +245,7 @@ def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
     if row:
-        call = _next_call(plan, event, stated_wait(failure.retry_after_seconds))
+        call = _in_time(event, plan, _next_call(plan, event, stated_wait(failure.retry_after_seconds)))
         given = target_input_again(app.plans, event, row)
     else:
         why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
@@ -254,6 +279,14 @@ def _next_call(plan: Plan, event: FailedRow | RefusedRow, at_least: int = 0) -> 
     return _decision({**call, "attempt": attempt + 1, "name": name}, "retry", seconds)
 
 
+def _in_time(event: RowEvent, plan: Plan, decision: Decision) -> Decision:
+    """Return the decision; to leave the row to a STANDARD execution where the time of an EXPRESS one will not do."""
+    until = event.get("until") or 0
+    if until and time.time() + decision["wait_seconds"] + plan.call_seconds > until:
+        return {**decision, "action": "done", "wait_seconds": 0, "status": UNFINISHED}
+    return decision
+
+
 def _store_failure(app: App, event: RowEvent, plan: Plan, failure: Failure) -> str:
     result = _result(app, event, plan, failure.status)
     message = failure.message
@@ -281,8 +314,13 @@ def finish_chunk(app: App, event: FinishedChunk) -> dict[str, Any]:
     """Write the record of a finished chunk.
 
     `event`: batch_id, run, plan, chunk (number, first_row, rows), stored (counts of rows that did not travel), row_ids
-    of the rows that did, and results in their order: row_id and status, or status MISSING and the error's name.
+    of the rows that did, and results in their order: row_id and status, or status MISSING and the error's name. Raises
+    ChunkUnfinished, and writes nothing, when rows that an EXPRESS execution (with `until`) had are not stored.
     """
+    if event.get("until"):
+        left = sum(result["status"] in (UNFINISHED, RowStatus.MISSING) for result in event["results"])
+        if left:
+            raise ChunkUnfinished(f"chunk {event['chunk']['number']}: {left} rows are left to a STANDARD execution")
     plan = app.plans.load(event["batch_id"], event["plan"])
     counts: Counter[str] = Counter(event["stored"])
     counts.update(result["status"] for result in event["results"])

@@ -31,6 +31,7 @@ class Plans:
         self._dynamodb = dynamodb
         self._table = table
         self.load = lru_cache(maxsize=32)(self._load)
+        self.settled: set[tuple[str, int]] = set()  # runs whose first failures are not counted any more
 
     def save(self, batch_id: str, plan: Plan) -> str:
         """Store the plan and return its hash; the same plan has the same hash. BatchRefused when it is too large.
@@ -120,6 +121,60 @@ class Plans:
         except self._dynamodb.exceptions.ConditionalCheckFailedException as counted:
             found = counted.response["Item"]
         return {name: int(value["N"]) for name, value in found.items() if "N" in value}
+
+    def count_first_failure(  # noqa: PLR0913 - whose failure it is, where and why
+        self, batch_id: str, run: int, cause: str, row: int, chunk: int, ttl: int | None
+    ) -> tuple[int, int] | None:
+        """Add a failure; return how many there are and in how many chunks, None once they are not counted any more.
+
+        They are not after two different causes. Sets of numbers: a call whose answer was lost adds once.
+        """
+        names = {f"#{name}": name for name in ("cause", "over", "rows", "chunks")}
+        values = {":cause": {"S": cause}, ":row": {"NS": [str(row)]}, ":chunk": {"NS": [str(chunk)]}}
+        sets = "#cause = :cause"
+        if ttl is not None:
+            names["#ttl"], values[":ttl"] = "ttl", {"N": str(ttl)}
+            sets += ", #ttl = :ttl"
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=self._first_failures(batch_id, run),
+                UpdateExpression=f"ADD #rows :row, #chunks :chunk SET {sets}",
+                ConditionExpression="attribute_not_exists(#over) AND (attribute_not_exists(#cause) OR #cause = :cause)",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            self.settle_first_failures(batch_id, run)
+            return None
+        counted = answer["Attributes"]
+        return len(counted["rows"]["NS"]), len(counted["chunks"]["NS"])
+
+    def settle_first_failures(self, batch_id: str, run: int) -> None:
+        """Note that the first failures of a run are not counted any more."""
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key=self._first_failures(batch_id, run),
+            UpdateExpression="SET #over = :yes",
+            ExpressionAttributeNames={"#over": "over"},
+            ExpressionAttributeValues={":yes": {"BOOL": True}},
+        )
+
+    def _first_failures(self, batch_id: str, run: int) -> dict[str, Any]:
+        return {"batch_id": {"S": batch_id}, "item": {"S": f"first#{run:04d}"}}
+
+    def finished_chunks(self, batch_id: str, run: int) -> set[int]:
+        """Return the numbers of a run's chunks that have a record."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="batch_id = :batch AND begins_with(#item, :chunks)",
+            ProjectionExpression="#item",
+            ExpressionAttributeNames={"#item": "item"},
+            ExpressionAttributeValues={":batch": {"S": batch_id}, ":chunks": {"S": f"chunk#{run:04d}#"}},
+            ConsistentRead=True,
+        )
+        return {int(item["item"]["S"].rpartition("#")[2]) for page in pages for item in page["Items"]}
 
     def save_chunk(  # noqa: PLR0913 - one argument per attribute
         self,

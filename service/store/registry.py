@@ -44,6 +44,7 @@ class RegisteredTarget:
     price_per_row_usd: float | None = None  # of one call
     fail_when: str | list[str] | None = None
     retry_when: str | list[str] | None = None
+    idempotent: bool | None = None  # a row may be given to it twice
     other: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -168,6 +169,7 @@ def _target(item: Mapping[str, Any]) -> RegisteredTarget:
         _price(values.get("price_per_row_usd")),
         _conditions(values.get("fail_when")),
         _conditions(values.get("retry_when")),
+        values.get("idempotent") is True or None,
         {name: attribute for name, attribute in item.items() if name not in _OURS},
     )
 

@@ -12,8 +12,9 @@ from service.models import Result, RowStatus, now_iso
 from service.store import attribute_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+_LOOKED_THROUGH = 5  # pages of 1 MB
 SHARDS = 16  # partition keys a day of timestamp-index is spread over
 
 # The clauses of the conditional put. An expired item counts as absent: DynamoDB deletes it within days, not at once.
@@ -209,6 +210,51 @@ class ResultStore:
             there: dict[str, Any] = refused.response.get("Item", {})
             return None if _is_this_remap(there, read, fresh) else there
         return None
+
+    def of_run(self, batch_id: str, row_ids: Sequence[str], run: int) -> dict[str, str]:
+        """Return the status by row id of those rows, at most 100, that have a result of this run already."""
+        keys = [{"batch_id": {"S": batch_id}, "row_id": {"S": identifier}} for identifier in row_ids]
+        names = {f"#{name}": name for name in ("row_id", "status", "run", "ttl")}
+        asked = {
+            "Keys": keys,
+            "ConsistentRead": True,
+            "ProjectionExpression": ", ".join(names),
+            "ExpressionAttributeNames": names,
+        }
+        left: dict[str, Any] = {self._table: asked} if keys else {}
+        found: dict[str, str] = {}
+        now = int(time.time())
+        while left:
+            answer = self._dynamodb.batch_get_item(RequestItems=left)
+            for item in answer["Responses"].get(self._table, ()):
+                if alive(item, now) and int(item.get("run", {"N": "1"})["N"]) == run:
+                    found[item["row_id"]["S"]] = item["status"]["S"]
+            left = answer.get("UnprocessedKeys") or {}
+        return found
+
+    def none_succeeded(self, batch_id: str, run: int) -> bool:
+        """Whether it is sure that no row of the run has succeeded so far; the first pages alone are looked at."""
+        arguments: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "#batch_id = :batch",
+            "FilterExpression": "#status = :success AND #run = :run",
+            "ExpressionAttributeNames": {f"#{name}": name for name in ("batch_id", "status", "run")},
+            "ExpressionAttributeValues": {
+                ":batch": {"S": batch_id},
+                ":success": {"S": RowStatus.SUCCESS.value},
+                ":run": {"N": str(run)},
+            },
+            "Select": "COUNT",
+            "ConsistentRead": True,
+        }
+        for _ in range(_LOOKED_THROUGH):
+            answer = self._dynamodb.query(**arguments)
+            if answer["Count"]:
+                return False
+            if "LastEvaluatedKey" not in answer:
+                return True
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return False
 
     def failed(self, batch_id: str) -> Iterator[tuple[str, str, int]]:
         """Row id, status and runs of the rows that did not succeed, by status (`status-index`), expired ones left out.

@@ -124,6 +124,7 @@ class BatchItem(Model):
     counts = JSONAttribute(null=True)
     counts_exact = BooleanAttribute(null=True)
     kept_counts = JSONAttribute(null=True)
+    chunks = JSONAttribute(null=True)
     lost = JSONAttribute(null=True)
     errors = JSONAttribute(null=True)
     slowest = JSONAttribute(null=True)
@@ -157,6 +158,7 @@ class TargetItem(Model):
     price_per_row_usd = NumberAttribute(null=True)
     fail_when = JSONAttribute(null=True)
     retry_when = JSONAttribute(null=True)
+    idempotent = BooleanAttribute(null=True)
 
 
 def bind(settings: Settings, dynamodb: Any) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from service.console import stacks
 from service.console.local.stack import CHECKOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.console.local.stack import Embedded
 
 COMMAND = str(Path(sys.executable).with_name("batch-processor"))
@@ -101,6 +104,16 @@ class Deployed:
             now += int(step)
             most = max(most, now)
         return most
+
+
+def histories(stack: stacks.Stack, arn: str) -> Iterator[Counter[str]]:
+    """Events by type: of the parent, then of each child."""
+    client = stack.app.stepfunctions
+    (run,) = client.list_map_runs(executionArn=arn)["mapRuns"]
+    children = client.get_paginator("list_executions").paginate(mapRunArn=run["mapRunArn"])
+    for execution in [arn, *(child["executionArn"] for page in children for child in page["executions"])]:
+        pages = client.get_paginator("get_execution_history").paginate(executionArn=execution)
+        yield Counter(event["type"] for page in pages for event in page["events"])
 
 
 def eventually(check: Any, seconds: float = 30) -> Any:

@@ -30,7 +30,11 @@ def _answer(folder: pathlib.Path, given: Any) -> Any:
     if seen <= int(given.get("fails") or 0):
         raise ProbeFailure(f"call {seen} of {name} fails")
     if seen <= int(given.get("busy") or 0):
-        return {"statusCode": 429, "headers": {"Retry-After": "1"}, "body": f'{{"message": "busy at {given["id"]}"}}'}
+        return {
+            "statusCode": 429,
+            "headers": {"Retry-After": given.get("after") or "1"},
+            "body": f'{{"message": "busy at {given["id"]}"}}',
+        }
     while given.get("wait_for") and not (folder / given["wait_for"]).exists():
         time.sleep(0.05)
     return {"id": name, "calls": seen}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from deployed import PROBE_ARN
+from deployed import PROBE_ARN, histories
 
 from service.cost.estimate import spent
 from service.cost.workload import Profile
 from service.store import results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.console import stacks
 
 ATTEMPTS = 3
@@ -33,16 +30,6 @@ def source() -> str:
         note = "n" * 1_500 if number <= LARGE else "n"
         lines.append("ragged" if number == RAGGED else f"{number},cost,{FAILS.get(number, 0)},{note}")
     return "\n".join(lines) + "\n"
-
-
-def histories(stack: stacks.Stack, arn: str) -> Iterator[Counter[str]]:
-    """Events by type: of the parent, then of each child."""
-    client = stack.app.stepfunctions
-    (run,) = client.list_map_runs(executionArn=arn)["mapRuns"]
-    children = client.get_paginator("list_executions").paginate(mapRunArn=run["mapRunArn"])
-    for execution in [arn, *(child["executionArn"] for page in children for child in page["executions"])]:
-        pages = client.get_paginator("get_execution_history").paginate(executionArn=execution)
-        yield Counter(event["type"] for page in pages for event in page["events"])
 
 
 def test_a_batch_takes_what_the_model_says(deployed: Any) -> None:

@@ -29,6 +29,8 @@ RESULT_KEYS = [
     "errors",
     "fields",
     "guarded_cells",
+    "chunks",
+    "stop_reason",
 ]
 COUNTS = ["SUCCESS", "FAILED", "TIMEOUT", "INVALID_INPUT", "EXTRACTION_FAILED", "NOT_RUN", "MISSING"]
 

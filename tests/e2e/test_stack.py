@@ -154,7 +154,8 @@ def test_commands_find_a_batch_by_prefix_and_say_when_there_is_none(deployed: An
     status = deployed.json("status", batch)
     assert list(status) == [
         "batch_id", "status", "target", "source", "row_count", "rows_done", "counts", "counts_exact", "rate_per_s",
-        "eta_s", "errors", "fields", "guarded_cells", "started_at", "ended_at", "expires_at", "execution_arn", "runs",
+        "eta_s", "chunks", "stop_reason",
+        "errors", "fields", "guarded_cells", "started_at", "ended_at", "expires_at", "execution_arn", "runs",
         "cost_usd", "csv_location", "next",
     ]  # fmt: skip
     (row,) = deployed.rows("results", batch)

@@ -14,7 +14,7 @@ from places import ROOT
 from samtranslator.yaml_helper import yaml_parse
 
 from service.cost.workload import chunk_rows
-from service.limits import CHUNK_ROWS
+from service.limits import CHUNK_ROWS, EXPRESS_SECONDS
 from service.models import call_name
 from service.source.csv_rows import Record
 from service.source.row_payload import place_of, room_beside_the_output
@@ -93,8 +93,10 @@ def levels(name: str = "", machine: dict[str, Any] = DEFINITION) -> Iterator[Lev
 
 LEVELS = list(levels())
 STATES = {name: state for level in LEVELS for name, state in level.states.items()}
-ROW_MAPS = ("EachRowByTool", "EachRowByAgent")
-INVOKES = ("InvokeTool", "InvokeAgent")
+KINDS = {"": ("Tool", "Agent", "SyncAgent"), "Express": ("Tool", "SyncAgent")}  # by how the names of states begin
+ROW_MAPS = tuple(f"{mark}EachRowBy{kind}" for mark, kinds in KINDS.items() for kind in kinds)
+INVOKES = tuple(f"{mark}Invoke{kind}" for mark, kinds in KINDS.items() for kind in kinds)
+CHUNK_MAPS = {"ProcessRows": "STANDARD", "ProcessRowsInExpress": "EXPRESS"}
 
 
 def of_type(*kinds: str) -> list[str]:
@@ -155,7 +157,7 @@ def test_functions_are_called_by_published_version() -> None:
 
 def test_no_account_or_region_is_written_down() -> None:
     arns = [text for text in strings(DEFINITION) if "arn:" in text]
-    service_integrations = re.compile(r"arn:\$\{Partition\}:states:::(lambda|states|s3):[A-Za-z.:0-9]+")
+    service_integrations = re.compile(r"arn:\$\{Partition\}:states:::(lambda|states|s3|aws-sdk:sfn):[A-Za-z.:0-9]+")
     assert arns
     assert [text for text in arns if not service_integrations.fullmatch(text)] == []
     assert not re.search(r"\d{12}|\b(?:us|eu|ap|sa|ca|me|af)-[a-z]+-\d\b", TEXT)
@@ -294,8 +296,11 @@ def test_no_iteration_of_a_row_can_fail() -> None:
 
 
 def test_a_chunk_that_fails_does_not_end_the_batch() -> None:
-    assert STATES["ProcessRows"]["ToleratedFailurePercentage"] == 100
-    assert {catcher["Next"] for catcher in STATES["ProcessRows"]["Catch"]} == {"AggregateResults"}
+    for name, following in {"ProcessRows": "AggregateResults", "ProcessRowsInExpress": "FindUnfinished"}.items():
+        assert STATES[name]["ToleratedFailurePercentage"] == 100
+        assert {catcher["Next"] for catcher in STATES[name]["Catch"]} == {following}
+        assert STATES[name]["Next"] == following
+    assert {catcher["Next"] for catcher in STATES["FindUnfinished"]["Catch"]} == {"AggregateResults"}
 
 
 def waits(retrier: dict[str, Any]) -> float:
@@ -307,7 +312,7 @@ def waits(retrier: dict[str, Any]) -> float:
     return sum(min(retrier["MaxDelaySeconds"], seconds) for seconds in longest) / 2
 
 
-@pytest.mark.parametrize("name", ["WriteToolResult", "WriteAgentResult", "FinishChunk"])
+@pytest.mark.parametrize("name", ["WriteToolResult", "WriteAgentResult", "WriteSyncAgentResult", "FinishChunk"])
 def test_what_was_paid_for_waits_half_an_hour_for_its_function(name: str) -> None:
     """Other functions of the account may use up its concurrency meanwhile."""
     assert waits(STATES[name]["Retry"][-1]) > 30 * 60
@@ -319,12 +324,49 @@ def test_failures_are_retried_longer_than_a_throttling_lasts() -> None:
             assert waits(STATES[name]["Retry"][-1]) > 120, name
 
 
+def test_an_express_execution_has_time_for_every_retry_beside_its_rows() -> None:
+    """It ends after five minutes (Step Functions guide, "Choosing workflow type"): what has to be done before the first
+    call and after the last one, each retried as often as it may be, fits beside the seconds that rows are given."""
+    states = {name: state for name, state in STATES.items() if name.startswith("Express") and state["Type"] == "Task"}
+    around = sum(
+        2 * waits(retrier)  # full jitter: at most twice the mean
+        for name in ("ExpressTransformInput", "ExpressWriteToolResult", "ExpressFinishChunk")
+        for retrier in states[name]["Retry"]
+        if retrier["MaxAttempts"]
+    )
+    assert EXPRESS_SECONDS + around <= 300
+    for state in states.values():
+        assert all(2 * waits(retrier) <= 20 for retrier in state["Retry"] if retrier["MaxAttempts"])
+
+
+def test_what_an_express_execution_does_not_finish_has_no_record_and_is_run_again() -> None:
+    """So that FindUnfinished finds it: nothing but FinishChunk records a chunk there, and every other end fails."""
+    inner = STATES["ProcessRowsInExpress"]["ItemProcessor"]["States"]
+    ends = {name for name, state in inner.items() if state.get("End") or state["Type"] == "Fail"}
+    assert ends == {"ExpressFinishChunk", "ExpressChunkUnfinished"}
+    caught = {
+        catcher["Next"]
+        for name in ("ExpressTransformInput", "ExpressFinishChunk", *ROW_MAPS[-2:])
+        for catcher in inner[name]["Catch"]
+    }
+    assert caught == {"ExpressChunkUnfinished"}
+    assert inner["ExpressFinishChunk"]["Retry"][0] == {"ErrorEquals": ["ChunkUnfinished"], "MaxAttempts": 0}
+    assert STATES["FindUnfinished"]["Next"] == "AnyUnfinished"
+    assert targets(STATES["AnyUnfinished"]) == ["AggregateResults", "ProcessRows"]
+
+
+def test_an_express_execution_waits_for_no_other_one() -> None:
+    """`.sync` is refused in EXPRESS executions at creation (Step Functions guide, "Run a Job (.sync)")."""
+    inside = strings(STATES["ProcessRowsInExpress"]["ItemProcessor"])
+    assert not [text for text in inside if ".sync" in text or "waitForTaskToken" in text]
+
+
 def test_an_output_that_is_refused_is_not_written_again_and_again() -> None:
-    for kind in ("Tool", "Agent"):
-        write = STATES[f"Write{kind}Result"]
+    for mark, kind in ((mark, kind) for mark, kinds in KINDS.items() for kind in kinds):
+        write = STATES[f"{mark}Write{kind}Result"]
         assert write["Retry"][0] == {"ErrorEquals": ["OutputRefused"], "MaxAttempts": 0}
         refused = write["Catch"][0]
-        assert (refused["ErrorEquals"], refused["Next"]) == (["OutputRefused"], f"Handle{kind}Refusal")
+        assert (refused["ErrorEquals"], refused["Next"]) == (["OutputRefused"], f"{mark}Handle{kind}Refusal")
         assert refused["ResultPath"] == "$.row.target_input", "the error takes the place of the output"
         handle = STATES[refused["Next"]]
         assert handle["Parameters"]["Payload"]["refusal.$"] == refused["ResultPath"]
@@ -341,7 +383,7 @@ def events_of(state: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 4, 10, 100])
-@pytest.mark.parametrize("kind", ["Tool", "Agent"])
+@pytest.mark.parametrize("kind", ["Tool", "Agent", "SyncAgent"])
 def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> None:
     """25,000 events (Step Functions quotas), after which the execution fails with all that it has under way."""
     invoke, write, failed, refused, again, wait = (
@@ -387,8 +429,9 @@ def test_tasks_inside_the_map_keep_only_what_is_named(name: str) -> None:
     elif selected is None:
         assert state["OutputPath"] == "$.Payload"
     else:
-        assert "$" not in selected.values()
-        assert all(value.startswith(("$.", "$$.")) for value in selected.values())
+        kept = [value for value in strings(selected) if value.startswith("$")]
+        assert "$" not in kept
+        assert len(kept) == len([key for key in strings(selected) if key.endswith(".$")])
 
 
 @pytest.mark.parametrize("name", of_type("Task", "Map"))
@@ -396,11 +439,14 @@ def test_a_caught_error_cannot_outgrow_the_payload(name: str) -> None:
     """An error's Cause may have 32,768 characters. Beside a large state it would end the execution with
     States.DataLimitExceeded, which no Catch meets any more. So what only ends takes the error alone (a Fail) or
     nothing of it (a Pass); only what needs both keeps both."""
-    keeps_both = {"HandleToolFailure", "HandleAgentFailure", "AggregateResults", "AbandonUpload", "RecordLostChunk"}
+    keeps_both = {"AggregateResults", "AbandonUpload", "RecordLostChunk"}
+    keeps_both |= {f"{mark}Handle{kind}Failure" for mark, kinds in KINDS.items() for kind in kinds}
     for catcher in STATES[name]["Catch"]:
         following = catcher["Next"]
         if following in ("AggregationFailed", "ChunkLost"):
             assert catcher["ResultPath"] is None, "why there is no CSV, or no chunk, stays the error"
+        elif following == "FindUnfinished":
+            assert catcher["ResultPath"] is None, "chunks without a record say what is left to do"
         elif following.endswith("RowLost") or STATES[following]["Type"] == "Fail":
             assert "ResultPath" not in catcher, "the default: the error takes the place of the state"
         elif STATES[following]["Type"] == "Pass":
@@ -429,15 +475,16 @@ def test_a_csv_that_cannot_be_made_leaves_no_upload() -> None:
 
 
 def test_the_parent_does_not_grow_with_its_children() -> None:
-    processor = STATES["ProcessRows"]
-    assert processor["ResultPath"] is None
-    assert processor["ResultWriter"]["Resource"].endswith(":states:::s3:putObject")
-    assert processor["ResultWriter"]["Parameters"] == {
-        "Bucket": "${DataBucket}",
-        "Prefix.$": "$.batch.map_results_prefix",
-    }
-    assert 0 < len(processor["Label"]) <= 40
-    assert not re.search(r'[\s?*<>{}\[\]:;,\\|^~$#%&`"]', processor["Label"])
+    for name in CHUNK_MAPS:
+        processor = STATES[name]
+        assert processor["ResultPath"] is None
+        assert processor["ResultWriter"]["Resource"].endswith(":states:::s3:putObject")
+        assert processor["ResultWriter"]["Parameters"] == {
+            "Bucket": "${DataBucket}",
+            "Prefix.$": "$.batch.map_results_prefix",
+        }
+        assert 0 < len(processor["Label"]) <= 40
+        assert not re.search(r'[\s?*<>{}\[\]:;,\\|^~$#%&`"]', processor["Label"])
 
 
 @pytest.mark.parametrize("map_name", ROW_MAPS)
@@ -459,13 +506,13 @@ def test_an_output_takes_the_place_of_the_target_input(name: str) -> None:
     state = STATES[name]
     assert state["ResultPath"] == "$.row.target_input"
     sent = state["Parameters"].get("Payload.$") or state["Parameters"].get("Input.$")
-    assert sent == state["ResultPath"]
+    assert sent.removeprefix("States.JsonToString(").rstrip(")") == state["ResultPath"]
     written = STATES[state["Next"]]["Parameters"]["Payload"]
     assert written["output.$"] == f"{state['ResultPath']}.output"
     assert written["started_at.$"] == f"{state['ResultPath']}.started_at"
 
 
-# What the two integrations answer, with the shortest values that they can have; the names are those of recorded
+# What the three integrations answer, with the shortest values that they can have; the names are those of recorded
 # executions (localstack's validated snapshots: test_lambda_task_service, test_sfn_task_service; Step Functions guide,
 # "Start workflow executions from a task state").
 _HEADERS = {
@@ -481,7 +528,9 @@ _HEADERS = {
 TARGETS = {
     "tool": "arn:aws:lambda:us-east-1:123456789012:function:t",
     "agent": "arn:aws:states:us-east-1:123456789012:stateMachine:a",
+    "sync_agent": "arn:aws:states:us-east-1:123456789012:stateMachine:a",
 }
+WORDS = {"tool": "Tool", "agent": "Agent", "sync_agent": "SyncAgent"}
 
 
 def answer(kind: str, output: Any, sent: Any, name: str) -> dict[str, Any]:
@@ -493,6 +542,20 @@ def answer(kind: str, output: Any, sent: Any, name: str) -> dict[str, Any]:
             "SdkHttpMetadata": {"AllHttpHeaders": every, "HttpHeaders": _HEADERS, "HttpStatusCode": 200},
             "SdkResponseMetadata": {"RequestId": _HEADERS["x-amzn-RequestId"]},
             "StatusCode": 200,
+        }
+    if kind == "sync_agent":  # both are texts, and so escaped once more (Step Functions API reference)
+        return {
+            "BillingDetails": {"BilledDurationInMilliseconds": 0, "BilledMemoryUsedInMB": 0},
+            "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'express')}:{name}:{'0' * 36}",
+            "Input": json.dumps(sent, separators=(",", ":")),
+            "InputDetails": {"Included": True},
+            "Name": name,
+            "Output": output,
+            "OutputDetails": {"Included": True},
+            "StartDate": 1_700_000_000_000,
+            "StateMachineArn": TARGETS["agent"],
+            "Status": "SUCCEEDED",
+            "StopDate": 1_700_000_000_000,
         }
     return {
         "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'execution')}:{name}",
@@ -521,6 +584,9 @@ def filled(template: Any, state: dict[str, Any], context: dict[str, Any]) -> Any
         if not key.endswith(".$"):
             made[key] = filled(value, state, context)
             continue
+        if value.startswith("$.."):
+            made[key.removesuffix(".$")] = [state[value[3:]]] if value[3:] in state else []
+            continue
         found: Any = context if value.startswith("$$.") else state
         for step in value.lstrip("$").strip(".").split("."):
             found = found[step] if step else found
@@ -530,29 +596,41 @@ def filled(template: Any, state: dict[str, Any], context: dict[str, Any]) -> Any
 
 @pytest.mark.parametrize("name_length", [1, 120])
 @pytest.mark.parametrize("cells", [1, 40])
-@pytest.mark.parametrize("kind", ["tool", "agent"])
+@pytest.mark.parametrize("kind", ["tool", "agent", "sync_agent"])
 def test_no_answer_that_is_taken_can_outgrow_the_payload_afterwards(kind: str, cells: int, name_length: int) -> None:
     """The worst case: an answer of just the size that is still no States.DataLimitExceeded, and beside it the longest
     row that TransformInput lets travel. The state after Invoke, and the call of WriteResult, must not be larger."""
-    shared = {"batch_id": "t" * name_length + "#" + "e" * 80, "run": 99, "attempts": 99, "plan": "0" * 16}
-    chunk = {**shared, "kind": kind, "target_arn": TARGETS[kind], "timeout_seconds": 604_800}
+    shared = {
+        "batch_id": "t" * name_length + "#" + "e" * 80,
+        "run": 99,
+        "attempts": 99,
+        "plan": "0" * 16,
+        "until": 9_999_999_999,
+    }
+    chunk = {
+        **shared,
+        "chunk": {"number": 10**8},
+        "kind": kind,
+        "target_arn": TARGETS[kind],
+        "timeout_seconds": 604_800,
+    }
     name = call_name(shared["batch_id"], 10**10 - 1, 99, 100)
     # An agent's answer holds its input: of the longest ids, an input of a few words leaves room for the row's place.
-    said = "x" * (150 if name_length > 1 else 60)
+    said = "x" * (150 if name_length > 1 else 70)
     sent = {"messages": [{"role": "user", "content": said}], "input": {"text": said}}
-    room = room_beside_the_output(chunk) + (len(json.dumps(sent, separators=(",", ":"))) if kind == "agent" else 0)
+    room = room_beside_the_output(chunk) + (0 if kind == "tool" else len(json.dumps(sent, separators=(",", ":"))))
     # its place, where its cells are too long
     row: Any = place_of(Record(10**10 - 1, 10**10, 10**13, 10**13, []))
     longest = ["x" * max(0, room // cells - 5)] * cells
     if bytes_of(longest) <= room:
         row = longest
-    assert name_length > 1 or kind == "agent" or row is longest, "short ids leave room for a row"
+    assert name_length > 1 or kind != "tool" or row is longest, "short ids leave room for a row"
     call = {"action": "retry", "attempt": 100, "waits": 4, "name": name, "wait_seconds": 604_800, "status": ""}
     item = {"row_id": "row_9999999999", "row": row, "target_input": sent, "call": call}
     context = {"Map": {"Item": {"Value": item}}, "State": {"EnteredTime": "2025-01-01T00:00:00.000Z"}}
 
-    each = STATES[f"EachRowBy{kind.title()}"]
-    invoke, write = STATES[f"Invoke{kind.title()}"], STATES[f"Write{kind.title()}Result"]
+    each = STATES[f"EachRowBy{WORDS[kind]}"]
+    invoke, write = STATES[f"Invoke{WORDS[kind]}"], STATES[f"Write{WORDS[kind]}Result"]
     state = filled(each["ItemSelector"], chunk, context)
     output = "x" * (262_144 - bytes_of(answer(kind, "", sent, name)))
     given = answer(kind, output, sent, name)
@@ -602,7 +680,7 @@ def test_what_was_caught_is_what_is_handled(name: str) -> None:
 
 
 def test_concurrency_and_time_come_from_the_batch() -> None:
-    assert STATES["ProcessRows"]["MaxConcurrencyPath"] == "$.batch.outer"
+    assert {STATES[name]["MaxConcurrencyPath"] for name in CHUNK_MAPS} == {"$.batch.outer"}
     assert {STATES[name]["MaxConcurrencyPath"] for name in ROW_MAPS} == {"$.inner"}
     assert {STATES[name]["TimeoutSecondsPath"] for name in INVOKES} == {"$.timeout_seconds"}
 
@@ -610,8 +688,8 @@ def test_concurrency_and_time_come_from_the_batch() -> None:
 def test_agents_are_waited_for() -> None:
     """`.sync:2` needs STANDARD children."""
     assert STATES["InvokeAgent"]["Resource"].endswith(":states:::states:startExecution.sync:2")
-    assert STATES["ProcessRows"]["ItemProcessor"]["ProcessorConfig"] == {
-        "Mode": "DISTRIBUTED",
-        "ExecutionType": "STANDARD",
-    }
+    for name, children in CHUNK_MAPS.items():
+        processor = STATES[name]["ItemProcessor"]["ProcessorConfig"]
+        assert processor == {"Mode": "DISTRIBUTED", "ExecutionType": children}
+        assert STATES[name]["ItemSelector"]["children"] == children
     assert {STATES[name]["ItemProcessor"]["ProcessorConfig"]["Mode"] for name in ROW_MAPS} == {"INLINE"}

@@ -400,6 +400,7 @@ def test_the_reasons_are_needed() -> None:
 ACTIONS = {
     "get_item": "dynamodb:GetItem",
     "put_item": "dynamodb:PutItem",
+    "batch_get_item": "dynamodb:BatchGetItem",
     "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
     "start_execution": "states:StartExecution",
@@ -519,7 +520,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "KmsKeyArns": {"kms:Decrypt"},
         "DataBucket.Arn": {"s3:ListBucket"},  # a deleted source is told from a forbidden one
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},  # Plans.load, stopped; add_to_tally, stop
-        "ResultsTable.Arn": {"dynamodb:PutItem"},  # INVALID_INPUT
+        "ResultsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem"},  # of a chunk run again; INVALID_INPUT
     },
     "OutputWriterRole": {
         "KmsKeyArns": {"kms:Decrypt"},  # of the source that it reads again
@@ -620,7 +621,7 @@ def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
         **own,
         "ToolArns": {"lambda:InvokeFunction"},
         "ToolArns:*": {"lambda:InvokeFunction"},
-        "AgentArns": {"states:StartExecution"},
+        "AgentArns": {"states:StartExecution", "states:StartSyncExecution"},
         "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
         here % ("events", "rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"): {
             "events:PutTargets",
@@ -635,9 +636,12 @@ def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
         },
         "BatchProcessorStateMachine": {"states:StartExecution"},
         f"{execution}:*": {"states:DescribeExecution", "states:StopExecution"},
-        f"{execution}/{MACHINE_DEFINITION['States']['ProcessRows']['Label']}:*": {
-            "states:DescribeExecution",
-            "states:StopExecution",
+        **{
+            f"{execution}/{MACHINE_DEFINITION['States'][name]['Label']}:*": {
+                "states:DescribeExecution",
+                "states:StopExecution",
+            }
+            for name in ("ProcessRows", "ProcessRowsInExpress")
         },
     }
 

@@ -131,6 +131,39 @@ def stopped_by_its_failures(app: App, name: str, _patch: Any, _path: Any) -> Any
     return aggregated(app, batch)
 
 
+def failing_alike(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    """All rows of the first two chunks fail for one cause: those of the last chunk do not run."""
+    batch = prepared(app, rows_csv(120), name=name, execution_config={"max_concurrency": 5})
+    for place, chunk in enumerate(manifest(app, batch)):
+        answer = transform_chunk(app, chunk_event(batch, chunk))
+        results = []
+        for row in answer["rows"]:
+            call, failure = {"attempt": 3, "name": "n"}, {"Error": "Boom", "Cause": f"no {row['row_id']}"}
+            event = row_event(batch, int(row["row_id"][4:]), call=call, failure=failure, chunk_number=place)
+            results.append({"row_id": row["row_id"], "status": handle_failure(app, event)["status"]})
+        finish_chunk(app, finished(answer, results))
+    result = aggregated(app, batch)
+    assert (result["status"], result["stop_reason"]) == ("INCOMPLETE", "failing_alike")
+    assert result["counts"]["FAILED"] + result["counts"]["NOT_RUN"] == 120
+    assert result["counts"]["NOT_RUN"] > 0
+    return result
+
+
+def unfinished(app: App, name: str, _patch: Any, _path: Any) -> Any:
+    """A chunk of an EXPRESS execution ends without a record, and a STANDARD one runs its rows."""
+    target = {"name": "echo", "idempotent": True}
+    batch = prepared(app, rows_csv(6), name=name, target=target, execution_config={"timeout_seconds": 3})
+    assert batch["children"] == "EXPRESS"
+    first, *others = manifest(app, batch)
+    for chunk in others:
+        run_chunk(app, batch, chunk)
+    batch = prepare(app, {"unfinished": batch})
+    assert (batch["rows_to_run"], batch["children"]) == (first["rows"], "STANDARD")
+    for chunk in manifest(app, batch):
+        run_chunk(app, batch, chunk)
+    return aggregated(app, batch)
+
+
 def lost_chunk(app: App, name: str, _patch: Any, _path: Any) -> Any:
     batch = prepared(app, rows_csv(6), name=name, execution_config={"max_failures": 100, "max_failure_rate": 0.9})
     for chunk in manifest(app, batch):
@@ -349,6 +382,9 @@ CASES: dict[str, Story] = {
     "source.manifest._write put_object": small_batch,
     "store.plans.save put_item": small_batch,
     "store.plans.save_chunk put_item": lost_chunk,
+    "store.plans.count_first_failure update_item": failing_alike,
+    "store.plans.settle_first_failures update_item": failing_alike,
+    "batch.unfinished._note update_open": unfinished,
     "store.plans.add_to_tally update_item": stopped_by_its_failures,
     "store.plans.stop update_item": stopped_by_its_failures,
     "store.results.put_item put_item": stopped_by_its_failures,

@@ -14,7 +14,15 @@ from rich.markup import escape
 
 from service.console import display, runs, spending
 from service.console.cli import results
-from service.console.cli.common import common, examples, open_stack, said_of_source, source_options
+from service.console.cli.common import (
+    common,
+    examples,
+    idempotent_option,
+    open_stack,
+    said_of_run,
+    said_of_source,
+    source_options,
+)
 from service.console.cli.complete import target_option
 from service.cost.estimate import money
 from service.errors import BatchProcessorError
@@ -47,6 +55,7 @@ OFFERED_ABOVE = 1_000  # rows of a source
 @click.option("--mapping", type=click.Path(path_type=Path), help="YAML or JSON: input_mapping, output_mapping, …")
 @source_options
 @click.option("--sample", type=click.IntRange(1, 10_000), default=SAMPLE, show_default=True, help="Rows to run.")
+@idempotent_option
 @common
 def check(  # noqa: PLR0913 - one argument per option
     csv: str,
@@ -57,6 +66,7 @@ def check(  # noqa: PLR0913 - one argument per option
     delimiter: str | None,
     stack_name: str | None,
     *,
+    idempotent: bool,
     as_json: bool,
 ) -> int:
     """Check the source and the mappings, run a sample spread over the file, project time and cost of the whole.
@@ -67,7 +77,8 @@ def check(  # noqa: PLR0913 - one argument per option
     given = runs.read_mapping(mapping) if mapping else {}
     path = None if csv.startswith("s3://") else results.readable(csv)
     stack = open_stack(stack_name, start=True)
-    given |= {"csv_s3_uri": csv if path is None else runs.upload(stack, path), "target": target}
+    given |= {"csv_s3_uri": csv if path is None else runs.upload(stack, path)}
+    given |= said_of_run(given, target, idempotent=idempotent, keep_going=False)
     given |= said_of_source(given, encoding, delimiter)
     record, result = sampled(stack, given, sample, results.default_output(csv, given))
     told = shown(stack, record, result, as_json=as_json)

@@ -78,6 +78,24 @@ def said_of_source(given: Mapping[str, Any], encoding: str | None, delimiter: st
     return {"source": {**(own if isinstance(own, dict) else {}), **said}} if said else {}
 
 
+idempotent_option = click.option(
+    "--idempotent", is_flag=True, help="A row may be given to the target twice: its chunks may cost less."
+)
+keep_going_option = click.option(
+    "--keep-going", is_flag=True, help="Go on when the first 20 rows all fail for one cause."
+)
+
+
+def said_of_run(given: Mapping[str, Any], target: str | None, *, idempotent: bool, keep_going: bool) -> dict[str, Any]:
+    """Return what the options say of the target and of how rows are run, beside what the mapping does."""
+    said: dict[str, Any] = {}
+    if target is not None:
+        said["target"] = {"name": target, "idempotent": True} if idempotent else target
+    if keep_going:
+        said["execution_config"] = {**(given.get("execution_config") or {}), "keep_going": True}
+    return said
+
+
 def open_stack(name: str | None, *, start: bool = False) -> stacks.Stack:
     """Return the stack a command speaks to, named on stderr."""
     wanted = stacks.chosen(name)

@@ -22,10 +22,13 @@ from service.console.cli.common import (
     common,
     examples,
     force_option,
+    idempotent_option,
+    keep_going_option,
     may_replace,
     open_stack,
     output_again,
     output_option,
+    said_of_run,
     said_of_source,
     source_options,
 )
@@ -84,6 +87,8 @@ for _command in (
 @output_option("OUT.csv", "A file or s3://…; .jsonl, .parquet, .gz are forms too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run the first N rows only; the others are NOT_RUN.")
 @force_option
+@idempotent_option
+@keep_going_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @common
@@ -98,6 +103,8 @@ def run(  # noqa: PLR0913 - one argument per option
     stack_name: str | None,
     *,
     force: bool,
+    idempotent: bool,
+    keep_going: bool,
     raw_cells: bool,
     yes: bool,
     as_json: bool,
@@ -115,7 +122,8 @@ def run(  # noqa: PLR0913 - one argument per option
     stack = open_stack(stack_name, start=True)
     if not force:
         results.check_object(stack, destination)
-    given |= {"csv_s3_uri": csv if path is None else runs.upload(stack, path), "target": target}
+    given |= {"csv_s3_uri": csv if path is None else runs.upload(stack, path)}
+    given |= said_of_run(given, target, idempotent=idempotent, keep_going=keep_going)
     given |= said_of_source(given, encoding, delimiter)
     if limit is not None:
         given["execution_config"] = {**(given.get("execution_config") or {}), "limit": limit}

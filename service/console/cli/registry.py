@@ -228,6 +228,7 @@ def tool() -> None:
 @click.option("--description", metavar="TEXT", help="What it does, for people and agents.")
 @click.option("--input-schema", type=_FILE, metavar="FILE", help="JSON Schema of its input.")
 @click.option("--output-schema", type=_FILE, metavar="FILE", help="How its output is read, as for `schema check`.")
+@click.option("--idempotent", is_flag=True, default=None, help="A row may be given to it twice: its chunks cost less.")
 @common
 def tool_register(  # noqa: PLR0913 - one argument per option
     file: Path | None,
@@ -238,6 +239,7 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     output_schema: Path | None,
     stack_name: str | None,
     *,
+    idempotent: bool | None,
     as_json: bool,
 ) -> int:
     """Register targets from FILE, or one by options; a new version when anything differs.
@@ -247,10 +249,10 @@ def tool_register(  # noqa: PLR0913 - one argument per option
     batch-processor tool register --name my-agent --arn arn:aws:states:…:stateMachine:my-agent
 
     FILE is YAML or JSON: one target, or a list under `targets`, with tool_name, resource_arn, tool_type (lambda or
-    state_machine), description, input_schema, output_schema (in place, or {file: path}), price_per_row_usd, fail_when,
-    retry_when. What is left out stays as it was in the newest version; null takes it away.
+    state_machine), description, input_schema, output_schema (in place, or {file: path}), price_per_row_usd,
+    idempotent, fail_when, retry_when. What is left out stays as it was in the newest version; null takes it away.
     """  # noqa: D301
-    options = {"tool_name": name, "resource_arn": arn, "description": description}
+    options = {"tool_name": name, "resource_arn": arn, "description": description, "idempotent": idempotent}
     paths = {"input_schema": input_schema, "output_schema": output_schema}
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     given |= {key: {"file": str(path)} for key, path in paths.items() if path is not None}

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 from service.batch import closing
-from service.batch.stopping import cost_of
+from service.batch.stopping import cost_of, profile_of
 from service.console import display, runs, saving
 from service.console.cli import results
-from service.console.cli.common import common, examples, force_option, open_stack, output_again
+from service.console.cli.common import (
+    common,
+    examples,
+    force_option,
+    keep_going_option,
+    open_stack,
+    output_again,
+    said_of_run,
+)
 from service.console.cli.complete import batch_argument
 from service.cost.estimate import money
-from service.cost.workload import chunk_rows
 from service.models import FAILURES, RowStatus
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ _STATUSES = [status.value for status in (*FAILURES, RowStatus.NOT_RUN, RowStatus
 @click.option("--stored-input", is_flag=True, help="Run the rows as they are stored: the source was replaced.")
 @output_again
 @force_option
+@keep_going_option
 @click.option("--raw-cells", is_flag=True, help="Write cells that look like formulas as they are.")
 @click.option("--dry-run", is_flag=True, help="Say how many rows and what they cost, and run none.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
@@ -55,6 +63,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     *,
     stored_input: bool,
     force: bool,
+    keep_going: bool,
     raw_cells: bool,
     dry_run: bool,
     yes: bool,
@@ -81,6 +90,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
     if selection.count > ASKED_ABOVE and not (yes or as_json) and sys.stdin.isatty() and sys.stderr.isatty():
         click.confirm(f"Run {display.rows_text(selection.count)} again?", abort=True, err=True)
     given = runs.as_named(given, destination) if output else given
+    given |= said_of_run(given, None, idempotent=False, keep_going=keep_going)
     if raw_cells:
         given["csv"] = {**(given.get("csv") or {}), "neutralise_formulas": False}
     if place:
@@ -96,7 +106,7 @@ def rerun(  # noqa: PLR0913 - one argument per option
 
 def _cost(plan: Plan, selection: Selection) -> float:
     """US dollars of a rerun in which every row succeeds at its first call; the target's own only if it has a price."""
-    chunks = math.ceil(selection.count / chunk_rows(plan.retry_policy.max_attempts))
+    chunks = math.ceil(selection.count / profile_of(plan).chunk_rows)
     return cost_of(plan, {"SUCCESS": selection.count}, chunks).total_usd if selection.count else 0.0
 
 

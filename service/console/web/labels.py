@@ -27,6 +27,7 @@ _STOPPED = {
     "max_failures": "too many failures",
     "max_failure_rate": "too large a share of failures",
     "max_cost_usd": "its budget is spent",
+    "failing_alike": "its first rows all failed for one cause",
 }
 
 

@@ -42,6 +42,8 @@ KEYS = [
     "errors",
     "fields",
     "guarded_cells",
+    "chunks",
+    "stop_reason",
 ]
 
 

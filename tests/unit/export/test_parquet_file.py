@@ -546,7 +546,7 @@ def test_the_function_comes_back_until_all_files_are_there(app: App) -> None:
         result = aggregate(app, event, LITTLE)
     assert list(result) == [
         "status", "batch_id", "csv_location", "row_count", "execution_time_ms", "counts", "errors",
-        "fields", "guarded_cells",
+        "fields", "guarded_cells", "chunks", "stop_reason",
     ]  # fmt: skip
     assert result["csv_location"] == f"s3://{app.settings.data_bucket}/{KEY}"
     assert (result["status"], result["row_count"]) == ("SUCCEEDED", 4)

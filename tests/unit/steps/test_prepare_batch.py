@@ -214,11 +214,11 @@ def test_a_source_that_is_replaced_while_it_is_read(app: App, given: dict[str, A
     assert app.records.get("echo#run-1").error["type"] == "SourceChanged"
 
 
-def test_an_express_agent_is_refused(app: App, given: dict[str, Any]) -> None:
+def test_an_express_agent_is_synchronous(app: App, given: dict[str, Any]) -> None:
     make_agent(app, "agent-quick", "quick", "EXPRESS")
-    lines = refusal(app, {**given, "target": "quick"})
-    assert len(lines) == 1
-    assert "EXPRESS" in lines[0]
+    told = prepare(app, event_of({**given, "target": "quick"}))
+    plan = app.plans.load(told["batch_id"], told["plan"])
+    assert (plan.kind, plan.synchronous, told["children"]) == ("agent", True, "STANDARD")
 
 
 def test_a_target_registered_as_another_type(app: App, given: dict[str, Any], tool: str) -> None:

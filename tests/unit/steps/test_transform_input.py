@@ -48,6 +48,7 @@ def test_a_row_as_it_travels(app: App) -> None:
         "run": 1,
         "plan": batch["plan"],
         "kind": "tool",
+        "until": 0,
         "timeout_seconds": 9,
         "inner": 5,
         "attempts": 1,

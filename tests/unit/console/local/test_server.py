@@ -174,7 +174,7 @@ print([thread.name for thread in threading.enumerate()])
 
 
 def test_a_patched_selector_sees_the_context_object_of_its_task(tmp_path: Path) -> None:
-    """Two things that the state machine depends on: TimeoutSecondsPath, and `$$` in a ResultSelector."""
+    """What the state machine depends on: TimeoutSecondsPath, and `$$` and `..` in a ResultSelector."""
     code = f"""
 {MODULES}
 from service.console.local import server
@@ -187,10 +187,12 @@ server.check = lambda: None
 server.patch()
 state = {{
     "TimeoutSecondsPath": "$.seconds",
-    "ResultSelector": {{"output.$": "$.Payload", "at.$": "$$.State.EnteredTime"}},
+    "ResultSelector": {{
+        "output.$": "$.Payload", "at.$": "$$.State.EnteredTime", "all.$": "$..Payload", "none.$": "$..Error",
+    }},
 }}
 answer, _ = stepfunctions._execute_task(state, {{"seconds": 7}}, None, {{"State": {{"EnteredTime": "now"}}}})
 print(seen, answer)
 """
     done = python(code, tmp_path)
-    assert done.stdout.strip() == "[7] {'output': 1, 'at': 'now'}", done.stderr
+    assert done.stdout.strip() == "[7] {'output': 1, 'at': 'now', 'all': [1], 'none': []}", done.stderr
