@@ -18,6 +18,7 @@ HEADER_BYTES = 60_000  # of the names of all columns: they travel and are stored
 HISTORY_EVENTS = 25_000
 CHUNK_ROWS = 100
 INNER = 5  # rows in flight per chunk that concurrency is split into
+EXPRESS_INNER = 20  # the same in an EXPRESS execution, whose time is paid for
 # Five minutes of an EXPRESS execution, less what its functions wait for and the storing of the last results takes.
 EXPRESS_SECONDS = 240
 LONGEST_RUN = 7 * 86_400  # seconds: TimeoutSeconds of the state machine

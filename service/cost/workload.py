@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.limits import CHUNK_ROWS, HISTORY_EVENTS, INNER, KEPT_IN_ITEM
+from service.limits import CHUNK_ROWS, EXPRESS_INNER, HISTORY_EVENTS, INNER, KEPT_IN_ITEM
 
 if TYPE_CHECKING:
     from service.plan import Plan
@@ -27,6 +27,18 @@ def chunk_rows(max_attempts: int) -> int:
     """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
     events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1)
     return max(1, min(CHUNK_ROWS, (HISTORY_EVENTS - _EVENTS_OF_CHUNK) // events))
+
+
+def concurrency(most: int, children: str = "STANDARD") -> tuple[int, int]:
+    """Chunks at once and rows at once in each: their product never exceeds `most`.
+
+    EXPRESS executions take more rows at once, but there are two of them where that is possible: while one begins or
+    ends, the other has rows in flight.
+    """
+    outer = math.ceil(most / INNER)
+    if children == "EXPRESS":
+        outer = max(min(2, outer), math.ceil(most / EXPRESS_INNER))
+    return outer, most // outer
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ class Profile:
     @property
     def outer(self) -> int:
         """Chunks at once."""
-        return math.ceil(self.concurrency / INNER)
+        return concurrency(self.concurrency, self.children)[0]
 
     @property
     def chunk_rows(self) -> int:
@@ -134,7 +146,7 @@ class Profile:
     @property
     def inner(self) -> int:
         """Rows at once in each of them."""
-        return self.concurrency // self.outer
+        return concurrency(self.concurrency, self.children)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from service.cost.workload import chunk_rows
-from service.limits import CHUNK_BYTES, CHUNK_ROWS, INNER, ROW_BYTES
+from service.cost.workload import chunk_rows, concurrency
+from service.limits import CHUNK_BYTES, CHUNK_ROWS, ROW_BYTES
 from service.mapping.conversions import RowNotMapped
 from service.plan import RetryPolicy
 from service.request.child_executions import EXPRESS, call_seconds, choose
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from service.source.csv_rows import Chunk, Record
 
 WATCHED_ROWS = 20  # rows of a chunk when failures or cost may stop the batch: chunks under way are run to their end
-
-
-def concurrency(most: int) -> tuple[int, int]:
-    """Chunks at once and rows at once in each: their product never exceeds `most`."""
-    outer = math.ceil(most / INNER)
-    return outer, most // outer
 
 
 def run_by(config: ExecutionConfig, layout: Layout) -> dict[str, Any]:
@@ -54,13 +48,13 @@ class Layout:
     """
 
     def __init__(self, config: ExecutionConfig, target: ResolvedTarget, fields: InputPlan) -> None:
-        self.outer, self.inner = concurrency(config.max_concurrency)
         self.limit = config.limit
         self.sample = config.sample
         self.row_count = 0
         self.fields = fields
         self.target = target
-        self.children = choose(config, target, self.inner)
+        self.children = choose(config, target, concurrency(config.max_concurrency, EXPRESS)[1])
+        self.outer, self.inner = concurrency(config.max_concurrency, self.children.type)
         most = chunk_rows(config.retry_policy.max_attempts)
         if self.children.type == EXPRESS:
             most = min(CHUNK_ROWS, self.children.rows or CHUNK_ROWS)

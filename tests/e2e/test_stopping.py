@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from deployed import PROBE_ARN
 
-from service.request.chunking import WATCHED_ROWS, concurrency
+from service.cost.workload import concurrency
+from service.request.chunking import WATCHED_ROWS
 
 
 def present(counts: dict[str, int]) -> dict[str, int]:

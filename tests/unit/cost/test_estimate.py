@@ -21,7 +21,6 @@ from service.cost.workload import Durations, Profile, Work
 from service.export import run
 from service.models import Result, error_of, row_id
 from service.plan import Plan, RetryPolicy
-from service.request import chunking
 from service.store import results
 
 DEFINITION = json.loads((ROOT / "infra" / "batch_processor.asl.json").read_text())
@@ -475,12 +474,6 @@ def test_indexes_are_those_that_the_model_writes() -> None:
     assert names["ResultsTable"] == {"status-index", "timestamp-index"}
     assert names["BatchesTable"] == {"listing-index"}
     assert RESOURCES["ResultsTable"]["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
-
-
-def test_a_profile_has_the_concurrency_that_chunks_are_dealt_with() -> None:
-    for most in (1, 4, 5, 6, 17, 10_000):
-        profile = Profile(concurrency=most)
-        assert (profile.outer, profile.inner) == chunking.concurrency(most)
 
 
 @pytest.mark.parametrize("columns", [1, 5, 20])

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from service.cost.workload import chunk_rows
+import pytest
+
+from service.cost.workload import chunk_rows, concurrency
 from service.limits import CHUNK_ROWS
-from service.request.chunking import concurrency
 
 
-def test_rows_in_flight_never_exceed_what_is_asked_for() -> None:
+@pytest.mark.parametrize("children", ["STANDARD", "EXPRESS"])
+def test_rows_in_flight_never_exceed_what_is_asked_for(children: str) -> None:
     for most in range(1, 10_001):
-        outer, inner = concurrency(most)
+        outer, inner = concurrency(most, children)
+        assert outer >= 2 or most <= 5, "while one chunk begins or ends, another has rows in flight"
         assert 1 <= inner <= 40, most
         assert 1 <= outer <= 10_000, most
         assert outer * inner <= most, most
