@@ -33,8 +33,9 @@ types: setup
 unit: setup
 	@$(BIN)/python -m pytest -n auto --dist loadfile -q
 
-docs: setup ## Write docs/commands.md again
+docs: setup ## Write docs/commands.md and the tables of docs/cost.md again
 	@$(BIN)/python docs/make_commands.py
+	@$(BIN)/python docs/make_cost.py
 
 definition: setup ## Write infra/batch_processor.asl.json again
 	@$(BIN)/python infra/make_definition.py
