@@ -20,7 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.console.local import cut_stacks, dynamodb_patches, history, saved_state
+from service.console.local import cut_stacks, dynamodb_patches, history, map_runs, saved_state, sync_executions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,8 @@ def check() -> None:
     }
     for name, (module, attribute, parameters) in expected.items():
         _fits(name, getattr(module, attribute, None), parameters)
+    map_runs.check(stepfunctions, _fits)
+    sync_executions.check(stepfunctions, _fits)
     if lambda_runtime._PYTHON_WORKER_SCRIPT.count(_SCRIPT_ERROR) != 1:  # noqa: SLF001
         raise PatchMisfitError(f"ministack's worker script reports errors in another way: pin ministack=={_PINNED}")
     drain = lambda_runtime.Worker._drain_stderr_bounded  # noqa: SLF001
@@ -97,7 +99,11 @@ def _fits(name: str, found: Any, parameters: list[str]) -> None:
 
 def patch() -> None:
     """Put every patch in place."""
+    from ministack.services import stepfunctions  # noqa: PLC0415
+
     check()
+    sync_executions.patch(stepfunctions)
+    map_runs.patch(stepfunctions)
     _patch_paths()
     _patch_errors()
     _patch_quiet_functions()

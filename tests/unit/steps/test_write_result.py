@@ -286,7 +286,8 @@ def test_a_late_failure_never_replaces_a_success(app: App, batch: dict[str, Any]
         (None, "Sandbox.Timedout", True),
         (None, "Lambda.Unknown", True),
         (None, "Lambda.TooManyRequestsException", True),
-        (None, "ResourceNotFoundException", True),  # of the target's own calls
+        (None, "ResourceNotFoundException", False),  # of the target's own calls: hopeless
+        (["ResourceNotFoundException"], "ResourceNotFoundException", True),
         (None, "Lambda.ResourceNotFoundException", False),
         (None, "StepFunctions.StateMachineDoesNotExistException", False),
         (None, "States.Permissions", False),
@@ -311,7 +312,8 @@ def test_an_agents_own_error_can_be_named() -> None:
     assert may_retry(failure, None)
     # an agent that met one of these itself has failed of its own
     cause = json.dumps({"ExecutionArn": AGENT, "Status": "FAILED", "Error": "Lambda.ResourceNotFoundException"})
-    assert may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), None)
+    assert not may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), None)
+    assert may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), ["States.ALL"])
 
 
 def test_waits_have_full_jitter_within_their_bounds() -> None:
@@ -513,7 +515,7 @@ THROTTLED = {
         ),
         ("StepFunctions.ExecutionLimitExceeded", None, "StepFunctions.ExecutionLimitExceeded", "throttled"),
         # of the target's own calls: its message names a service too
-        ("ClientError", "AccessDeniedException", "ClientError", "again"),
+        ("ClientError", "AccessDeniedException", "ClientError", "hopeless"),
     ],
 )
 def test_what_a_service_says_is_read_by_its_code(error: str, code: str | None, kind: str, fate: str) -> None:
@@ -521,7 +523,8 @@ def test_what_a_service_says_is_read_by_its_code(error: str, code: str | None, k
     failure = describe_failure({"Error": error, "Cause": cause})
     assert failure.kind == kind
     assert (failure.never_called, failure.throttled) == (fate == "never", fate == "throttled")
-    assert may_retry(failure, None) == (fate != "never")
+    assert failure.refused_for_now == failure.throttled
+    assert may_retry(failure, None) == (fate not in ("never", "hopeless"))
     assert may_retry(failure, ["States.ALL"]) == (fate != "never")
 
 
@@ -538,7 +541,8 @@ def test_throttling_waits_and_uses_no_attempt(app: App, agents: dict[str, Any]) 
         answer = handle_failure(app, row_event(agents, call=call, failure=THROTTLED))
         assert (answer["action"], answer["attempt"], answer["name"], answer["waits"]) == ("retry", 3, "n", waits)
         call, seconds = answer, [*seconds, answer["wait_seconds"]]
-    assert all(low <= wait <= 2 * low + 1 for low, wait in zip((7, 15, 30, 60), seconds, strict=True))
+    longest = (10, 40, 160, 640, *[900] * (THROTTLE_WAITS - 4))
+    assert all(0.75 * most <= wait <= most for most, wait in zip(longest, seconds, strict=True))
     assert handle_failure(app, row_event(agents, call=call, failure=THROTTLED))["status"] == "FAILED"
     assert error_of_row(app, agents)["type"] == "StepFunctions.ThrottlingException"
     assert not machine.described, "no execution was begun"
