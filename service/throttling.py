@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 
-THROTTLED_SECONDS = 3_600  # that a row may wait for throttling where the batch names no time
+THROTTLED_SECONDS = 1_800  # that a row may wait for throttling where the batch names no time
 LONGEST_STATED_WAIT = 3_600  # seconds that a target may ask for: after a longer wait the row is better run again
 _FIRST, _FACTOR, _LONGEST = 10, 4, 900  # seconds: 10, 40, 160, 640, then 900 each
 _SHORTEST_SHARE = 0.75  # of a span: jitter takes a quarter at most, so the number of waits tells the time that passed
@@ -33,6 +33,15 @@ def throttle_waits(budget_seconds: float) -> int:
             return waits
         passed += _SHORTEST_SHARE * _span(waits)
     raise AssertionError("unreachable: the count has no end")
+
+
+def waits_after(waits: int, seconds: float) -> int:
+    """Return the number of waits after one of `seconds`: a long one, as a target asks for, counts as several."""
+    passed = 0.0
+    while passed < seconds:
+        passed += _span(waits)
+        waits += 1
+    return waits
 
 
 def stated_wait(seconds: float | None) -> int:

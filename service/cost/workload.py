@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 # These are what a row and a chunk may leave in it, every retry of every state counted: a rule test works the same
 # numbers out of the definition (tests/infra/test_definition.py).
 _EVENTS_OF_CHUNK = 180
-_EVENTS_OF_ROW = 117  # the last call, and the result's or the failure's storing
-_EVENTS_OF_CALL = 115  # each call before that, when its output is refused
-_EVENTS_OF_THROTTLING = 50  # each call that met throttling, and its wait
+_EVENTS_OF_ROW = 87  # the last call, and the result's or the failure's storing
+_EVENTS_OF_CALL = 79  # each call before that, when its output is refused, for throttling too
 
 BESIDE_OUTPUT = 480  # bytes of a row, about, that may stand beside its output; longer ones are read again
 ITEM_BYTES = 245  # of an item beside row, fields and output: keys, names of attributes, status, times
@@ -30,8 +29,7 @@ def chunk_rows(max_attempts: int, throttled_seconds: float = THROTTLED_SECONDS) 
 
     `throttled_seconds`: for how long a row may wait for throttling.
     """
-    throttlings = _EVENTS_OF_THROTTLING * throttle_waits(throttled_seconds)
-    events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1) + throttlings
+    events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1 + throttle_waits(throttled_seconds))
     return max(1, min(CHUNK_ROWS, (HISTORY_EVENTS - _EVENTS_OF_CHUNK) // events))
 
 

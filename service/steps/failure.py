@@ -12,29 +12,12 @@ from service.errors import OutputRefused
 from service.extraction.retry_after import retry_after_in
 from service.models import RowStatus
 from service.steps.target_errors import fate
-from service.throttling import LONGEST_STATED_WAIT, THROTTLED_SECONDS, stated_wait, throttle_seconds, throttle_waits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from service.plan import RetryPolicy
 
-__all__ = [
-    "LONGEST_STATED_WAIT",
-    "TASK_TIMEOUT",
-    "THROTTLE_WAITS",
-    "TOO_LARGE",
-    "Failure",
-    "describe_failure",
-    "json_object",
-    "may_retry",
-    "stated_wait",
-    "throttle_seconds",
-    "throttle_waits",
-    "wait_seconds",
-]
-
-THROTTLE_WAITS = throttle_waits(THROTTLED_SECONDS)  # of one row, beside its attempts and the Retry of the state
 # Names of errors, from the Step Functions guide "Handling errors in workflows"; the Lambda runtime's own time-out
 # is Sandbox.Timedout, or Lambda.Unknown ("Handle Lambda service exceptions": time-outs and lack of memory).
 TASK_TIMEOUT = "States.Timeout"
@@ -116,7 +99,7 @@ class Failure:
     """One failed call: `kind` as it is shown, `caught` as Step Functions caught it.
 
     `took_ms` and `retry_after_seconds`, the wait that the target asked for, where the failure says so. `cause_kind`:
-    the name of the error in an agent's cause, which its own error may not have.
+    the name of the error in an agent's cause, which its own error may not have. `said_throttled`: an output said so.
     """
 
     kind: str
@@ -126,6 +109,7 @@ class Failure:
     took_ms: int | None = None
     retry_after_seconds: float | None = None
     cause_kind: str = ""
+    said_throttled: bool = False
 
     @property
     def never_called(self) -> bool:
@@ -140,7 +124,7 @@ class Failure:
     @property
     def throttled(self) -> bool:
         """Whether too much was asked at once, of AWS or of what the target calls."""
-        return self.refused_for_now or self._fate == "throttled"
+        return self.said_throttled or self.refused_for_now or self._fate == "throttled"
 
     @property
     def hopeless(self) -> bool:
@@ -182,8 +166,10 @@ def _described(failure: Mapping[str, Any]) -> Failure:
         message = f"the function ran out of its own time, {timed_out[1]} s"
         return Failure("Sandbox.Timedout", message, RowStatus.TIMEOUT, caught, round(float(timed_out[1]) * 1000))
     if caught == OutputRefused.__name__:
-        waits = json_object(str(details.get("errorMessage"))).get("retry_after_seconds")
-        return Failure(caught, "the output says that the call failed", RowStatus.FAILED, caught, None, waits)
+        said = json_object(str(details.get("errorMessage")))
+        waits, throttled = said.get("retry_after_seconds"), bool(said.get("throttled"))
+        message = "the output says that the call failed"
+        return Failure(caught, message, RowStatus.FAILED, caught, None, waits, said_throttled=throttled)
     if "errorMessage" in details:
         kind = str(details.get("errorType") or caught)
         return Failure(kind, str(details["errorMessage"]) or "no message", _status(kind, caught), caught)

@@ -383,7 +383,7 @@ def events_of(state: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 4, 10, 100])
-@pytest.mark.parametrize("throttled_seconds", [0, 600, 3_600, 86_400])
+@pytest.mark.parametrize("throttled_seconds", [0, 600, 1_800, 3_600, 86_400])
 @pytest.mark.parametrize("kind", ["Tool", "Agent", "SyncAgent"])
 def test_a_chunks_history_has_room_for_every_retry(kind: str, throttled_seconds: int, attempts: int) -> None:
     """25,000 events (Step Functions quotas), after which the execution fails with all that it has under way."""
@@ -402,8 +402,7 @@ def test_a_chunks_history_has_room_for_every_retry(kind: str, throttled_seconds:
     throttling = invoke + failed + again + wait
     row = (
         2
-        + (attempts - 1) * max(refusal, throttling)
-        + throttle_waits(throttled_seconds) * throttling
+        + (attempts - 1 + throttle_waits(throttled_seconds)) * max(refusal, throttling)
         + invoke
         + write
         + failed

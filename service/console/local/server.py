@@ -18,12 +18,9 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.console.local import cut_stacks, dynamodb_patches, history, map_runs, saved_state, sync_executions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -110,10 +107,9 @@ def patch() -> None:
 
 
 def _patch_paths() -> None:
-    """MaxConcurrencyPath and TimeoutSecondsPath count, a ResultSelector sees the context object, `..` descends.
+    """MaxConcurrencyPath and TimeoutSecondsPath count, and a ResultSelector sees the context object.
 
-    Amazon States Language: "Map state" (MaxConcurrencyPath), "Timeouts" (TimeoutSecondsPath), "Payload Template",
-    "Paths" (JSONPath, whose `$..name` is a list of all values of that name).
+    Amazon States Language: "Map state" (MaxConcurrencyPath), "Timeouts" (TimeoutSecondsPath), "Payload Template".
     """
     from ministack.services import stepfunctions as sfn  # noqa: PLC0415
 
@@ -138,24 +134,7 @@ def _patch_paths() -> None:
         selector = state_def.get("ResultSelector")
         return resolve_params(selector, data, _context.get({})) if selector else data
 
-    def descend(path: str, data: Any) -> Any:
-        name = path.removeprefix("$..")
-        return list(_named(name, data)) if name != path and name.isidentifier() else resolve_path(path, data)
-
-    sfn._resolve_path = descend  # noqa: SLF001
     sfn._execute_task, sfn._run_map_items, sfn._apply_result_selector = with_timeout, with_concurrency, select  # noqa: SLF001
-
-
-def _named(name: str, data: Any) -> Iterator[Any]:
-    """Yield the values of that name, wherever they are."""
-    if isinstance(data, dict):
-        if name in data:
-            yield data[name]
-        for value in data.values():
-            yield from _named(name, value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _named(name, value)
 
 
 def _patch_errors() -> None:

@@ -17,7 +17,7 @@ from service.batch.stopping import profile_of
 from service.console.display import rows_text, seconds
 from service.console.spending import seconds_of
 from service.cost.estimate import TargetCost, estimate, money, spent
-from service.cost.workload import Profile, chunk_rows
+from service.cost.workload import Profile
 from service.limits import LONGEST_RUN
 from service.models import OPEN
 from service.request.checks import check
@@ -122,7 +122,7 @@ def of_rerun(opened: Opened, record: BatchRecord, given: dict[str, Any]) -> Quot
     plan, selection = reruns.preview(opened.stack.app, record, which)
     limit = (given.get("execution_config") or {}).get("limit")
     rows = min(selection.count, limit) if isinstance(limit, int) and limit > 0 else selection.count
-    chunks = math.ceil(rows / chunk_rows(plan.retry_policy.max_attempts))
+    chunks = math.ceil(rows / profile_of(plan).chunk_rows)
     measured = measured_of(opened, record.tool_name)
     price = _price(opened, plan.kind, plan.target_arn, plan.price_per_row_usd, measured)
     cost = spent({"SUCCESS": rows}, profile_of(plan), price, chunks=chunks)
