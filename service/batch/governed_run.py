@@ -1,0 +1,101 @@
+"""A running batch's Map Run, told how many chunks are to be at work.
+
+Nothing here fails the row or the chunk that it is told of: a batch that cannot be governed runs as it was ordered.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from service.batch.governor import Governing, decided, held, unthrottled
+from service.limits import INNER
+from service.store.governing import Governings, Kept
+
+if TYPE_CHECKING:
+    from service.plan import Plan
+    from service.record import BatchRecord
+
+
+def count_throttling(governings: Governings, stepfunctions: Any, plan: Plan, batch_id: str, run: int) -> None:
+    """Count a call that its target refused for now, and lower the number of chunks at work where that says so."""
+    ceiling = chunks_at_once(plan)
+    if ceiling == 1:
+        return  # nothing to take away
+    with suppress(ClientError, BotoCoreError):
+        first = unthrottled(ceiling, plan.inner, time.time())
+        kept = governings.count_refused(batch_id, run, asdict(first), plan.ttl)
+        _decide(governings, stepfunctions, batch_id, run, kept, plan.ttl)
+
+
+def count_chunk(  # noqa: PLR0913 - whose chunk, and of how many rows
+    governings: Governings, stepfunctions: Any, plan: Plan, batch_id: str, run: int, rows: int
+) -> None:
+    """Count a chunk that has ended; nothing is written of a run that was never throttled."""
+    if chunks_at_once(plan) == 1:
+        return
+    with suppress(ClientError, BotoCoreError):
+        kept = governings.count_ended(batch_id, run, rows)
+        if kept is not None:
+            _decide(governings, stepfunctions, batch_id, run, kept, plan.ttl)
+
+
+def set_by_hand(  # noqa: PLR0913 - where it is kept, whose it is, and what it is to be
+    dynamodb: Any, stepfunctions: Any, table: str, record: BatchRecord, inner: int, rows_in_flight: int
+) -> int:
+    """Let so many rows be in flight from now on, and no more; return the chunks at once that this makes.
+
+    Raises ClientError when Step Functions or the table refuses, LookupError when the run has no Map Run yet.
+    """
+    governings = Governings(dynamodb, table)
+    kept = governings.find(record.batch_id, record.run) or Kept()
+    map_run = kept.map_run_arn or _map_run(stepfunctions, record.execution_arn)
+    if not map_run:
+        raise LookupError(f"the rows of batch {record.batch_id} are not being run yet: try again in some seconds")
+    now = time.time()
+    while True:
+        before = Governing(**kept.values) if kept.values else unthrottled(max(1, rows_in_flight // inner), inner, now)
+        state = held(before, rows_in_flight, now)
+        kept = replace(kept, map_run_arn=map_run)
+        if governings.decide(record.batch_id, record.run, kept, asdict(state), record.expires_at):
+            break
+        kept = governings.find(record.batch_id, record.run) or Kept()
+    stepfunctions.update_map_run(mapRunArn=map_run, maxConcurrency=state.outer)
+    return state.outer
+
+
+def chunks_at_once(plan: Plan) -> int:
+    """Return how many chunks the order of a batch allows at once."""
+    return math.ceil(int(plan.execution_config.get("max_concurrency") or 1) / INNER)
+
+
+def _decide(  # noqa: PLR0913 - of which run, and what is kept of it
+    governings: Governings, stepfunctions: Any, batch_id: str, run: int, kept: Kept, ttl: int | None
+) -> None:
+    """Write a decision, and tell the Map Run; another's decision stands in the place of this one."""
+    before = Governing(**kept.values)
+    state = decided(before, time.time())
+    if state is None:
+        return
+    map_run = kept.map_run_arn
+    if state.outer != before.outer and not map_run:
+        map_run = _map_run(stepfunctions, governings.execution_arn(batch_id))
+        if not map_run:
+            return
+    if governings.decide(batch_id, run, replace(kept, map_run_arn=map_run), asdict(state), ttl) and (
+        state.outer != before.outer
+    ):
+        stepfunctions.update_map_run(mapRunArn=map_run, maxConcurrency=state.outer)
+
+
+def _map_run(stepfunctions: Any, execution_arn: str) -> str:
+    """Return the Map Run of an execution that is at work; "" while there is none."""
+    if not execution_arn:
+        return ""
+    runs = stepfunctions.list_map_runs(executionArn=execution_arn)["mapRuns"]
+    return next((str(each["mapRunArn"]) for each in runs if "stopDate" not in each), "")
