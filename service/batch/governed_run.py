@@ -5,7 +5,6 @@ Nothing here fails the row or the chunk that it is told of: a batch that cannot 
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from service.batch.governor import Governing, decided, held, unthrottled
-from service.limits import INNER
+from service.cost.workload import concurrency
+from service.errors import BatchRefused, Problem
+from service.models import BatchStatus
 from service.store.governing import Governings, Kept
 
 if TYPE_CHECKING:
+    from service.app import App
     from service.plan import Plan
     from service.record import BatchRecord
 
@@ -69,9 +71,31 @@ def set_by_hand(  # noqa: PLR0913 - where it is kept, whose it is, and what it i
     return state.outer
 
 
+def order(app: App, record: BatchRecord, rows_in_flight: int) -> dict[str, int]:
+    """Let so many rows of a batch that runs be in flight, as a person asks; return rows and chunks that this makes.
+
+    Raises BatchRefused when that cannot be.
+    """
+    if record.status != BatchStatus.RUNNING:
+        raise BatchRefused([Problem("", f"batch {record.batch_id} is {record.status}: none of its rows are begun")])
+    plan = app.plans.load(record.batch_id, record.plan_hash)
+    most = int(plan.execution_config.get("max_concurrency") or 1)
+    if rows_in_flight > most:
+        message = (
+            f"{rows_in_flight:,} is more than the batch's max_concurrency, {most:,}: that is set when it is started"
+        )
+        raise BatchRefused([Problem("", message)])
+    table = app.settings.batches_table
+    try:
+        outer = set_by_hand(app.dynamodb, app.stepfunctions, table, record, plan.inner, rows_in_flight)
+    except LookupError as early:
+        raise BatchRefused([Problem("", str(early))]) from early
+    return {"rows_in_flight": outer * plan.inner, "chunks": outer}
+
+
 def chunks_at_once(plan: Plan) -> int:
     """Return how many chunks the order of a batch allows at once."""
-    return math.ceil(int(plan.execution_config.get("max_concurrency") or 1) / INNER)
+    return concurrency(int(plan.execution_config.get("max_concurrency") or 1), plan.children)[0]
 
 
 def _decide(  # noqa: PLR0913 - of which run, and what is kept of it

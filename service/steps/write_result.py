@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from service.batch import governed_run
 from service.batch.failing_alike import count_failure
 from service.batch.stopping import count_chunk, count_failures
 from service.errors import BatchRefused, ChunkUnfinished, OutputRefused, Problem
@@ -214,7 +215,7 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
                 return _decision(call, "done", status=write_output(app, _answered(event, met))["status"])
             except OutputRefused as error:
                 if error.throttled:
-                    return _wait(event, error.retry_after_seconds, reached=True)
+                    return _wait(app, plan, event, error.retry_after_seconds, reached=True)
                 return _next_call(plan, event, stated_wait(error.retry_after_seconds))
         failure = met
     again = _again(app, plan, event, failure)
@@ -255,10 +256,10 @@ def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
     if row:
-        wait = failure.retry_after_seconds
-        throttled = failure.throttled
-        again = _wait(event, wait, reached=True) if throttled else _next_call(plan, event, stated_wait(wait))
-        call = _in_time(event, plan, again)
+        again, stated = None, failure.retry_after_seconds
+        if failure.throttled:
+            again = _wait(app, plan, event, stated, reached=True)
+        call = _in_time(event, plan, again or _next_call(plan, event, stated_wait(stated)))
         given = target_input_again(app.plans, event, row)
     else:
         why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
@@ -278,15 +279,16 @@ def _again(app: App, plan: Plan, event: FailedRow, failure: Failure) -> Decision
     if app.plans.stopped(event["batch_id"]):
         return None
     if throttled:
-        return _wait(event, failure.retry_after_seconds, reached=not failure.refused_for_now)
+        return _wait(app, plan, event, failure.retry_after_seconds, reached=not failure.refused_for_now)
     return _next_call(plan, event, stated_wait(failure.retry_after_seconds))
 
 
-def _wait(event: FailedRow | RefusedRow, stated: float | None, *, reached: bool) -> Decision:
-    """Return the decision to make the same attempt again when less is asked of the target.
+def _wait(app: App, plan: Plan, event: FailedRow | RefusedRow, stated: float | None, *, reached: bool) -> Decision:
+    """Return the decision to make the same attempt again when less is asked of the target; the batch asks for less.
 
     An agent that was reached has an execution of that name, which has ended: the next one needs another.
     """
+    governed_run.count_throttling(app.governings, app.stepfunctions, plan, event["batch_id"], int(event["run"]))
     call = event["call"]
     waits, attempt = int(call.get("waits") or 0), int(call["attempt"])
     seconds = throttle_seconds(waits, stated)
@@ -358,6 +360,8 @@ def finish_chunk(app: App, event: FinishedChunk) -> dict[str, Any]:
         if result["status"] == RowStatus.MISSING
     }
     _save_chunk(app.plans, plan, event, event["chunk"], counts, lost)
+    rows = len(event["row_ids"])
+    governed_run.count_chunk(app.governings, app.stepfunctions, plan, event["batch_id"], int(event["run"]), rows)
     return {"chunk": event["chunk"]["number"], "counts": dict(counts)}
 
 
