@@ -90,8 +90,8 @@ def test_those_that_others_come_before() -> None:
 def test_one_case_by_hand() -> None:
     """90,000 rows of 2 s, 10 at a time, in STANDARD executions of 45 rows.
 
-    A chunk: 9 rounds of 5 rows of 2.1 s, and 0.3 s; 2,000 of them, 2 at a time: 1,000 x 19.2 s. PrepareBatch: 0.5 s, its
-    start 0.5 s, 13 µs a row. AggregateResults: the same two, and the larger of 65 µs and 975 / 4,096 / 3,000 s = 79 µs.
+    A chunk: 9 rounds of 5 rows of 2.1 s, and 0.3 s; 2,000 of them, 2 at a time: 1,000 x 19.2 s. PrepareBatch: 0.5 s,
+    its start 0.5 s, 13 µs a row. AggregateResults: the same two, and the larger of 65 µs and 975 / 4,096 / 3,000 s.
     """
     found = forecast(90_000, 2.0, Profile(durations=Durations(prepare_row=13e-6)))
     assert found.phases["running"] == pytest.approx(19_200)
