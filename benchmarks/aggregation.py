@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROWS = 100_000
 PAGE = 1_000_000  # bytes of items, nearly: what a Query reads at most is 1 MB
@@ -86,7 +86,7 @@ def item(number: int) -> dict[str, Any]:
 # --- the server --------------------------------------------------------------------------------------------------
 
 
-def answer(items: list[bytes], asked: dict[str, Any]) -> bytes:
+def answer(items: Sequence[bytes], asked: dict[str, Any]) -> bytes:
     """Return a page as DynamoDB answers it: after ExclusiveStartKey, up to 1 MB or the last row asked for."""
     begin = int(asked.get("ExclusiveStartKey", {}).get("row_id", {}).get("S", "row_0")[4:])
     until = int(asked["ExpressionAttributeValues"].get(":last", {}).get("S", f"row_{len(items)}")[4:])
@@ -100,9 +100,13 @@ def answer(items: list[bytes], asked: dict[str, Any]) -> bytes:
     return head + b",".join(items[begin:end]) + b"]" + last + b"}"
 
 
-def serve(rows: int) -> None:
-    """Answers Query from results made beforehand; says its port and their bytes, and ends with its input."""
-    items = [json.dumps(item(number), separators=(",", ":")).encode() for number in range(1, rows + 1)]
+def made(rows: int) -> list[bytes]:
+    """Return so many stored results in wire form."""
+    return [json.dumps(item(number), separators=(",", ":")).encode() for number in range(1, rows + 1)]
+
+
+def serve(items: Sequence[bytes]) -> None:
+    """Answers Query from results made beforehand; says its port and the size of one, and ends with its input."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -123,7 +127,7 @@ def serve(rows: int) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, sum(map(len, items)), flush=True)
+    print(server.server_port, len(items[0]), flush=True)
     sys.stdin.read()
 
 
@@ -300,7 +304,7 @@ def main() -> None:
     server = subprocess.Popen([*script, "serve", str(rows)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         port, size = map(int, server.stdout.readline().split())
-        print(f"{rows:,} results of {size / rows:.0f} bytes, Python {sys.version.split()[0]}")
+        print(f"{rows:,} results of {size} bytes, Python {sys.version.split()[0]}")
         print(f"\n{'variant':<18}{'rows/s':>9}{'x textbook':>12}{'peak MB':>9}{'x textbook':>12}{'CSV MB':>9}")
         textbook: tuple[float, float] | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -324,7 +328,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(int(sys.argv[2]))
+        serve(made(int(sys.argv[2])))
     elif sys.argv[1:2] == ["measure"]:
         measure(*sys.argv[2:])
     else:

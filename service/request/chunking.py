@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from service.cost.workload import chunk_rows, concurrency
 from service.limits import CHUNK_BYTES, CHUNK_ROWS, ROW_BYTES
-from service.mapping.conversions import RowNotMapped
 from service.plan import RetryPolicy
 from service.request.child_executions import EXPRESS, call_seconds, choose
 from service.source import csv_rows
-from service.source.row_payload import row_payload, wire_bytes
+from service.source.row_sizes import RowSizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -101,13 +100,9 @@ class Layout:
 
     def _sized(self, records: Iterable[Record], columns: Sequence[str]) -> Iterator[tuple[Record, int]]:
         """Each row without its cells, and the bytes it takes on its way; rows that do not travel take none."""
+        sizes = RowSizes(self.target.kind, self.target.name, self.fields, columns)
         for record in records:
             self.row_count += 1
-            size = 0
-            try:
-                row = csv_rows.row_of(columns, record.cells)
-                size = wire_bytes(row_payload(self.target.kind, self.target.name, "#", record.number, row, self.fields))
-            except (csv_rows.RaggedRow, RowNotMapped):
-                pass
+            size = sizes.of(record.number, record.cells)
             record.cells = []
             yield record, size if size <= ROW_BYTES else 0

@@ -217,33 +217,41 @@ class Chunker:
         self._max_bytes = max_bytes
         self._number = 0
         self._rows = self._bytes = 0
-        self._ranges: list[RowRange] = []
+        self._ranges: list[RowRange] = []  # closed, of the chunk in the making
+        self._first = self._next = self._start = self._end = self._line = 0  # of the range in the making, if any
 
     def add(self, record: Record, size: int) -> Chunk | None:
         """Take a row whose payload is `size` bytes; returns the chunk that it did not fit into, if any.
 
         A row larger than `max_bytes` is a chunk of its own.
         """
-        full = self._rows >= self._max_rows or self._bytes + size > self._max_bytes
-        closed = self.finish() if full else None
-        last = self._ranges[-1] if self._ranges else None
-        if last is not None and record.number == last.first_row + last.rows:  # blank lines between them do no harm
-            self._ranges[-1] = RowRange(last.first_row, last.rows + 1, last.start, record.end, last.line)
-        else:
-            self._ranges.append(RowRange(record.number, 1, record.start, record.end, record.line))
+        closed = None
+        if self._rows >= self._max_rows or self._bytes + size > self._max_bytes:
+            closed = self.finish()
+        number = record.number
+        if number != self._next or not self._rows:  # blank lines between rows do no harm
+            self._close_range()
+            self._first, self._start, self._line = number, record.start, record.line
+        self._next = number + 1
+        self._end = record.end
         self._rows += 1
         self._bytes += size
         return closed
 
     def finish(self) -> Chunk | None:
         """Close the chunk in the making and return it, if it has rows."""
-        if not self._ranges:
+        if not self._rows:
             return None
+        self._close_range()
         chunk = Chunk(self._number, tuple(self._ranges))
         self._number += 1
         self._rows = self._bytes = 0
         self._ranges = []
         return chunk
+
+    def _close_range(self) -> None:
+        if self._rows:
+            self._ranges.append(RowRange(self._first, self._next - self._first, self._start, self._end, self._line))
 
 
 def bit_reversed_order(count: int) -> list[int]:

@@ -34,6 +34,7 @@ def test_a_sample_is_spread_over_the_file_and_paid_for_once(deployed: Any) -> No
     assert (told["row_count"], told["sampled"], told["succeeded"], told["errors"]) == (200, 5, 5, [])
     assert all(row["output_data"]["id"] == row["input_data"]["id"] for row in told["rows"])
     assert told["projected"]["seconds"] > 0
+    assert [line.split()[0] for line in told["projected"]["lines"]] == ["About", "About", "max_concurrency"]
     assert 0.005 < told["projected"]["usd"] < 0.05
     assert any("transitions" in line and "× 200" in line for line in told["projected"]["formula"])
     assert len(calls(deployed, "tried")) == 5
@@ -68,8 +69,10 @@ def test_rows_that_fail_in_the_sample_say_why(deployed: Any) -> None:
     assert done.returncode == 1
     assert "0 of 2 succeeded" in done.stdout
     assert "ProbeFailure" in done.stdout
-    assert re.search(r"All 6 rows would take about .* = 6 rows ×", done.stdout)
-    assert re.search(r"and cost about \$0\.0\d+", done.stdout)
+    assert re.search(r"All 6 rows:\n  About .* for 6 rows: .* to prepare, .* to run", done.stdout)
+    assert re.search(r"\n  About \$0\.0\d+ on AWS \(", done.stdout)
+    assert "no quota of AWS" in done.stdout
+    assert "transitions ×" not in done.stdout
 
 
 def at_a_terminal(deployed: Any, words: list[str], answers: list[tuple[str, str]]) -> tuple[int, str]:

@@ -12,6 +12,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
+from service.batch.stopping import profile_of
 from service.console import display, runs, spending
 from service.console.cli import results
 from service.console.cli.common import (
@@ -24,7 +25,7 @@ from service.console.cli.common import (
     source_options,
 )
 from service.console.cli.complete import target_option
-from service.cost.estimate import money
+from service.cost.forecast import forecast
 from service.errors import BatchProcessorError
 from service.mapping.input_plan import InputPlan
 from service.models import RowStatus, split_s3_uri
@@ -107,8 +108,8 @@ def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json:
     seconds = [row["execution_time_ms"] / 1000 for row in rows if row["execution_time_ms"] is not None]
     each = fmean(seconds) if seconds else 0.0
     cost = _cost(stack, record, plan, counts, each)
-    at_once = int(plan.profile.get("concurrency") or 1)
-    took = spending.seconds_of(total, each, at_once)
+    share = (counts["FAILED"] + counts["TIMEOUT"]) / max(1, len(rows))
+    found = forecast(total, each, profile_of(plan), spending.account_of(stack.app), failures=share)
     name = record.batch_id
     told = {
         "batch_id": name,
@@ -119,33 +120,17 @@ def shown(stack: Stack, record: BatchRecord, result: dict[str, Any], *, as_json:
         "errors": [group for group in result["errors"] if group["status"] != "NOT_RUN"],
         "fields": result["fields"],
         "rows": rows,
-        "projected": {"seconds": round(took, 1), "usd": round(cost.total_usd, 6), "formula": cost.explain()},
-        "warnings": _warnings(stack, at_once),
+        "projected": {
+            **found.to_json(),
+            "usd": round(cost.total_usd, 6),
+            "formula": cost.explain(),
+            "lines": spending.lines(found, cost),
+        },
         "next": [f"batch-processor rerun '{name}'"] if total > len(rows) else [f"batch-processor results '{name}'"],
     }
     if not as_json:
-        _tell(told, each, at_once, cost)
+        _tell(told)
     return told
-
-
-def _warnings(stack: Stack, at_once: int) -> list[str]:
-    """Return what stands in the way of so many rows at once; nothing where the account's limits may not be read.
-
-    Functions without a concurrency of their own share UnreservedConcurrentExecutions (Lambda API, GetAccountSettings):
-    a row in flight takes one for its tool, and one for a moment where its result is stored.
-    """
-    try:
-        limit = stack.app.lambda_client.get_account_settings()["AccountLimit"].get("UnreservedConcurrentExecutions")
-    except (BotoCoreError, ClientError):
-        return []
-    if limit is None or at_once <= limit:
-        return []
-    message = (
-        f"max_concurrency is {at_once:,}, and the account runs {limit:,} functions at once beside those with a "
-        "concurrency of their own: calls will be throttled. Lower it, ask AWS for more, or reserve some for storing "
-        "results (WriterConcurrency)"
-    )
-    return [message]
 
 
 def _first_input(plan: Plan, rows: list[dict[str, Any]]) -> Any:
@@ -185,28 +170,28 @@ def _cost(stack: Stack, record: BatchRecord, plan: Plan, counts: Counter[str], e
     return spending.expected(plan, counts, record.rows, sizes, function)
 
 
-def _tell(told: dict[str, Any], each: float, at_once: int, cost: Cost) -> None:
+def _tell(told: dict[str, Any]) -> None:
     console = display.stdout()
     total, count = told["row_count"], told["sampled"]
-    console.print(
-        f"Nothing stands against running it. {count} of {display.rows_text(total)}, spread over the file, were run:"
-    )
+    ran = f"{count} of {display.rows_text(total)}, spread over the file, {'was' if count == 1 else 'were'} run:"
+    console.print(f"Nothing stands against running it. {ran}")
     display.row_table(told["rows"])
     _tell_first_input(told["first_input"])
     console.print(f"{told['succeeded']} of {count} succeeded")
     display.fields(told["fields"])
     display.causes(told["errors"], {row["status"]: 1 for row in told["rows"]})
-    took = display.seconds(told["projected"]["seconds"])
-    formula = f"{total:,} rows × ({each:.2f} s of the target + {spending.OURS} s) / {at_once} at a time"
-    console.print(f"All {display.rows_text(total)} would take about [bold]{took}[/] = {formula}")
-    console.print(f"and cost about [bold]{money(cost.total_usd)}[/] on AWS:")
-    for line in cost.explain():
-        console.print(f"  [dim]{line}[/]")
-    for warning in told["warnings"]:
-        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    console.print(f"All {display.rows_text(total)}:" if total > 1 else "The row:")
+    for line in told["projected"]["lines"]:
+        console.print(escape(f"  {line}"))
     for command in told["next"]:
-        label = "the other rows" if total > count else "the rows"
+        label = _label(total, count)
         console.print(f"[dim]{label}:[/] {command}")
+
+
+def _label(total: int, count: int) -> str:
+    """Return what a next command is for: the rows that are left, else those that were run."""
+    shown = total - count or count
+    return f"the {'other ' if total > count else ''}row{'' if shown == 1 else 's'}"
 
 
 def offered(stack: Stack, given: dict[str, Any], destination: str) -> int | None:

@@ -15,8 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from service.batch import rerun as reruns
 from service.batch.stopping import profile_of
 from service.console.display import rows_text, seconds
-from service.console.spending import seconds_of
+from service.console.spending import account_of
 from service.cost.estimate import TargetCost, estimate, money, spent
+from service.cost.forecast import forecast
 from service.cost.workload import Profile
 from service.limits import LONGEST_RUN
 from service.models import OPEN
@@ -25,7 +26,6 @@ from service.request.parse import read_input
 
 if TYPE_CHECKING:
     from service.console.mcp.opened import Opened
-    from service.cost.estimate import Cost
     from service.record import BatchRecord
     from service.request.checks import Checked
     from service.request.models import BatchInput
@@ -101,15 +101,15 @@ def of_order(opened: Opened, given: dict[str, Any], name: str) -> Quote:
     parsed, problems = read_input(given)
     checked = check(opened.checking, parsed, name, problems)
     measured = measured_of(opened, checked.target.name)
-    cost = _cost(opened, parsed, checked, measured)
-    rows = checked.layout.rows_to_run
-    took = None if measured is None else seconds_of(rows, measured.seconds, parsed.execution_config.max_concurrency)
+    rows, target = checked.layout.rows_to_run, checked.target
+    profile = _profile(parsed, checked, measured)
+    cost = estimate(rows, profile, _price(opened, target.kind, target.arn, target.price_per_row_usd, measured))
     return Quote(
         rows,
         checked.layout.row_count,
         cost.total_usd,
         cost.target.usd_per_call is not None,
-        took,
+        _seconds(opened, rows, profile, measured),
         _basis(measured),
         tuple(cost.explain()),
         _token([_canonical(given), checked.opened.found.etag, rows, vars(checked.target), round(cost.total_usd, 2)]),
@@ -122,18 +122,16 @@ def of_rerun(opened: Opened, record: BatchRecord, given: dict[str, Any]) -> Quot
     plan, selection = reruns.preview(opened.stack.app, record, which)
     limit = (given.get("execution_config") or {}).get("limit")
     rows = min(selection.count, limit) if isinstance(limit, int) and limit > 0 else selection.count
-    chunks = math.ceil(rows / profile_of(plan).chunk_rows)
     measured = measured_of(opened, record.tool_name)
+    profile = profile_of(plan, **_called(measured))
     price = _price(opened, plan.kind, plan.target_arn, plan.price_per_row_usd, measured)
-    cost = spent({"SUCCESS": rows}, profile_of(plan), price, chunks=chunks)
-    concurrency = int(plan.profile.get("concurrency") or 1)
-    took = None if measured is None else seconds_of(rows, measured.seconds, concurrency)
+    cost = spent({"SUCCESS": rows}, profile, price, chunks=math.ceil(rows / profile.chunk_rows))
     return Quote(
         rows,
         record.rows,
         cost.total_usd if rows else 0.0,
         cost.target.usd_per_call is not None,
-        took,
+        _seconds(opened, rows, profile, measured),
         _basis(measured),
         tuple(cost.explain()),
         _token([_canonical(given), record.run, record.plan_hash, rows, round(cost.total_usd, 2)]),
@@ -160,20 +158,33 @@ def _basis(measured: Measured | None) -> str:
     return f"{measured.seconds:.2f} s a call, by {calls} in batch {measured.batch_id}"
 
 
-def _cost(opened: Opened, parsed: BatchInput, checked: Checked, measured: Measured | None) -> Cost:
-    config, target = parsed.execution_config, checked.target
+def _profile(parsed: BatchInput, checked: Checked, measured: Measured | None) -> Profile:
+    config, target, layout = parsed.execution_config, checked.target, checked.layout
     known: dict[str, Any] = {} if config.keep_output else {"output_bytes": 0}
-    profile = Profile(
+    return Profile(
         kind=target.kind,
+        synchronous=target.synchronous,
+        children=layout.children.type,
         max_attempts=config.retry_policy.max_attempts,
         columns_known=checked.mappings.output.columns is not None,
-        row_bytes=checked.opened.found.size / max(1, checked.layout.row_count),
+        row_bytes=checked.opened.found.size / max(1, layout.row_count),
         concurrency=config.max_concurrency,
+        rows_per_chunk=layout.rows_per_chunk,
         kept_days=0 if config.ttl_days is None else LONGEST_RUN / _DAY + config.ttl_days,
         **known,
+        **_called(measured),
     )
-    price = _price(opened, target.kind, target.arn, target.price_per_row_usd, measured)
-    return estimate(checked.layout.rows_to_run, profile, price)
+
+
+def _called(measured: Measured | None) -> dict[str, Any]:
+    return {} if measured is None else {"call_seconds": measured.seconds}
+
+
+def _seconds(opened: Opened, rows: int, profile: Profile, measured: Measured | None) -> float | None:
+    """Return how long so many rows take; None when nobody knows how long a call does."""
+    if measured is None:
+        return None
+    return forecast(rows, measured.seconds, profile, account_of(opened.stack.app)).seconds
 
 
 def _price(opened: Opened, kind: str, arn: str, registered: float | None, measured: Measured | None) -> TargetCost:

@@ -12,13 +12,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from made import make_tool, prepared, rows_csv, stored
 from places import ROOT
 
 from service.batch import closing
-from service.console import batch_status, stacks
+from service.console import batch_status, spending, stacks
 from service.console.cli import check, main, results
+from service.cost.case import Account
+from service.cost.estimate import TargetCost, estimate
+from service.cost.forecast import forecast
+from service.cost.workload import Profile
 from service.errors import BatchRefused, Problem
 from service.models import Result, RowStatus, row_id
 from service.record import BatchRecord
@@ -177,15 +181,52 @@ def test_the_rows_of_a_batch_that_was_cut_off_are_counted(app: App) -> None:
     assert known["rows_done"] == 2
 
 
-@pytest.mark.parametrize(("limit", "warned"), [(9, True), (10, False), (None, False)])
-def test_check_warns_of_more_rows_at_once_than_the_account_has_functions(
-    app: App, monkeypatch: pytest.MonkeyPatch, limit: int | None, *, warned: bool
+@pytest.mark.parametrize(("limit", "known"), [(9, 9), (None, 1_000), ("refused", 1_000)])
+def test_what_the_account_allows_is_asked_for(
+    app: App, monkeypatch: pytest.MonkeyPatch, limit: int | str | None, known: int
 ) -> None:
-    settings = {"AccountLimit": {} if limit is None else {"UnreservedConcurrentExecutions": limit}}
-    monkeypatch.setattr(app.lambda_client, "get_account_settings", lambda: settings)
-    stack = stacks.Stack(app, "test", "machine", "aggregator")
-    said = check._warnings(stack, 10)
-    assert [("max_concurrency is 10" in line, "WriterConcurrency" in line) for line in said] == [(True, True)] * warned
+    def settings() -> dict[str, Any]:
+        if limit == "refused":
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetAccountSettings")
+        return {"AccountLimit": {} if limit is None else {"UnreservedConcurrentExecutions": limit}}
+
+    monkeypatch.setattr(app.lambda_client, "get_account_settings", settings)
+    assert spending.account_of(app) == Account(large_region=True, functions_at_once=known)
+
+
+def test_a_forecast_in_three_lines() -> None:
+    profile = Profile(concurrency=100)
+    time, cost, pace = spending.lines(forecast(9_000, 1.0, profile), estimate(9_000, profile))
+    assert time.startswith("About 1 min 45 s for 9,000 rows: 1.1 s to prepare, 1 min 42 s to run (88 rows a second), ")
+    assert time.endswith(", 1.7 s for the CSV")
+    assert cost.startswith("About $0.49 on AWS (state transitions $0.48, ")
+    assert cost.endswith("what the target itself costs is not known: register it with price_per_row_usd")
+    assert pace == "max_concurrency 100 sets the pace: up to 1,085 no quota of AWS does"
+
+
+def test_the_quota_that_sets_the_pace_is_named_with_the_next_step() -> None:
+    profile = Profile(concurrency=50)
+    priced = estimate(9_000, profile, TargetCost(0.01, "price_per_row_usd of its registration"))
+    found = forecast(9_000, 1.0, profile, Account(functions_at_once=9))
+    _, cost, pace = spending.lines(found, priced)
+    assert cost.endswith(" and $90.00 for the target, price_per_row_usd of its registration")
+    assert pace.startswith(
+        "functions at once set the pace (9 functions of the account at once), and max_concurrency beyond 9 "
+        "adds nothing: ask AWS for more"
+    )
+    assert spending.lines(forecast(10**7, 20.0), priced)[2].startswith(
+        "time of a run does not do for all rows (7 days of the state machine (ours; AWS has a year); about 3"
+    )
+    assert "all of them at once" in spending.lines(forecast(1, 1.0), priced)[2]
+    assert spending.lines(forecast(1, 1.0), priced)[0].startswith("About 3.4 s for 1 row: ")
+
+
+@pytest.mark.parametrize(
+    ("total", "ran", "said"),
+    [(1, 1, "the row"), (2, 1, "the other row"), (9, 1, "the other rows"), (9, 9, "the rows")],
+)
+def test_what_a_next_command_is_for(total: int, ran: int, said: str) -> None:
+    assert check._label(total, ran) == said
 
 
 def test_what_nobody_reads_changes_nothing(tmp_path: Path) -> None:
