@@ -130,7 +130,8 @@ def _refuse_for_another_call(app: App, plan: Plan, event: AnsweredRow, failure: 
 
 def _may_wait(policy: RetryPolicy, failure: Failure, waits: int) -> bool:
     """Tell whether a call met throttling, and its row may wait for more of it after so many waits."""
-    return failure.throttled and waits < throttle_waits(policy.throttled_seconds)
+    stated = failure.retry_after_seconds or 0
+    return failure.throttled and stated <= LONGEST_STATED_WAIT and waits < throttle_waits(policy.throttled_seconds)
 
 
 def _result(app: App, event: RowEvent, plan: Plan, status: RowStatus) -> Result:
@@ -274,6 +275,8 @@ def _again(app: App, plan: Plan, event: FailedRow, failure: Failure) -> Decision
     """
     call, policy = event["call"], plan.retry_policy
     throttled = _may_wait(policy, failure, int(call.get("waits") or 0))
+    if (failure.retry_after_seconds or 0) > LONGEST_STATED_WAIT:
+        return None
     if not throttled and (int(call["attempt"]) >= policy.max_attempts or not may_retry(failure, policy.retry_on)):
         return None
     if app.plans.stopped(event["batch_id"]):

@@ -174,6 +174,17 @@ def test_an_output_that_says_that_too_much_is_asked_uses_no_attempt(app: App, ba
     assert write_output(app, row_event(batch, output=BUSY, attempt=3, waits=SPENT))["status"] == "FAILED"
 
 
+@pytest.mark.parametrize(("seconds", "action"), [(20, "retry"), (86_400, "done")])
+def test_a_failure_that_asks_for_more_than_an_hour_is_to_be_run_again(
+    app: App, batch: dict[str, Any], seconds: int, action: str
+) -> None:
+    message = f"Error code: 429 - rate limit: please try again in {seconds}s"
+    cause = json.dumps({"errorType": "RateLimitError", "errorMessage": message})
+    said = handle_failure(app, failed(batch, {"Error": "RateLimitError", "Cause": cause}))
+    assert said["action"] == action
+    assert said["wait_seconds"] >= (seconds if action == "retry" else 0)
+
+
 def test_the_last_refused_output_is_stored_with_its_own_cause(app: App, batch: dict[str, Any]) -> None:
     assert write_output(app, row_event(batch, output=BUSY, attempt=3, waits=SPENT))["status"] == "FAILED"
     assert error_of_row(app, batch)["type"] == "StatusCode429"
