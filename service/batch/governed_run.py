@@ -1,13 +1,17 @@
 """A running batch's Map Run, told how many chunks are to be at work.
 
 Nothing here fails the row or the chunk that it is told of: a batch that cannot be governed runs as it was ordered.
+
+ListMapRuns and UpdateMapRun may be asked 100 times at once and then once a second, by a whole account in a region (Step
+Functions guide, "Service quotas"). A run asks them once for each decision that is made, so once in 30 seconds after the
+first, and most runs that are governed once in two minutes.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -56,14 +60,13 @@ def set_by_hand(  # noqa: PLR0913 - where it is kept, whose it is, and what it i
     """
     governings = Governings(dynamodb, table)
     kept = governings.find(record.batch_id, record.run) or Kept()
-    map_run = kept.map_run_arn or _map_run(stepfunctions, record.execution_arn)
+    map_run = _map_run(stepfunctions, record.execution_arn)
     if not map_run:
         raise LookupError(f"the rows of batch {record.batch_id} are not being run yet: try again in some seconds")
     now = time.time()
     while True:
         before = Governing(**kept.values) if kept.values else unthrottled(max(1, rows_in_flight // inner), inner, now)
         state = held(before, rows_in_flight, now)
-        kept = replace(kept, map_run_arn=map_run)
         if governings.decide(record.batch_id, record.run, kept, asdict(state), record.expires_at):
             break
         kept = governings.find(record.batch_id, record.run) or Kept()
@@ -101,19 +104,15 @@ def chunks_at_once(plan: Plan) -> int:
 def _decide(  # noqa: PLR0913 - of which run, and what is kept of it
     governings: Governings, stepfunctions: Any, batch_id: str, run: int, kept: Kept, ttl: int | None
 ) -> None:
-    """Write a decision, and tell the Map Run; another's decision stands in the place of this one."""
-    before = Governing(**kept.values)
-    state = decided(before, time.time())
-    if state is None:
+    """Write a decision, and tell the Map Run; another's decision stands in the place of this one.
+
+    A number that did not change is told as well: it may not have arrived, or the run's second Map Run has begun.
+    """
+    state = decided(Governing(**kept.values), time.time())
+    if state is None or not governings.decide(batch_id, run, kept, asdict(state), ttl):
         return
-    map_run = kept.map_run_arn
-    if state.outer != before.outer and not map_run:
-        map_run = _map_run(stepfunctions, governings.execution_arn(batch_id))
-        if not map_run:
-            return
-    if governings.decide(batch_id, run, replace(kept, map_run_arn=map_run), asdict(state), ttl) and (
-        state.outer != before.outer
-    ):
+    map_run = _map_run(stepfunctions, governings.execution_arn(batch_id))
+    if map_run:
         stepfunctions.update_map_run(mapRunArn=map_run, maxConcurrency=state.outer)
 
 

@@ -80,11 +80,11 @@ def decided(state: Governing, now: float) -> Governing | None:
         if state.running > state.outer:  # the last decrease has not shown yet
             return _anew(state, now)
         return _lowered(state, min(state.outer - 1, int(state.outer * (1 - state.share / 2))), now)
-    if state.share < FEW and passed >= state.window:
+    if state.share < FEW and passed >= state.window and state.outer < state.ceiling:
         # Chunks that only wait for their last rows count as well: more than there should be are at work, all is taken.
         outer = min(state.ceiling, state.running + 1)
         window = max(WINDOW, state.window / 2) if state.trying else state.window
-        return _anew(replace(state, outer=outer, window=window, trying=outer > state.outer), now)
+        return _anew(replace(state, outer=outer, window=window, trying=True), now)
     return _anew(state, now) if passed >= max(_FORGOTTEN, state.window) else None
 
 

@@ -274,7 +274,7 @@ OTHERS = (
         "GB of a file that a Map reads",
         'Step Functions guide, "ItemReader": 10 GB for a file of an inventory; none is given for lines of JSON',
         "the Map reads a list of chunks, not the rows: 100 rows take some 80 bytes",
-        _FASTER,
+        "split the source, and run its parts as batches of their own",
         phase="preparing",
         most=lambda case: 10e9 / MANIFEST_LINE * case.chunk_rows,
     ),

@@ -20,11 +20,10 @@ _COUNTERS = ("refused", "ended", "rows")
 
 @dataclass(frozen=True)
 class Kept:
-    """An item: `values` of the state, its counters among them, and the Map Run, "" while it is not known."""
+    """An item: `values` of the state, its counters among them, and how many decisions made it."""
 
     values: dict[str, Any] = field(default_factory=dict)
     version: int = 0
-    map_run_arn: str = ""
 
 
 class Governings:
@@ -77,7 +76,7 @@ class Governings:
     def decide(self, batch_id: str, run: int, kept: Kept, values: Mapping[str, Any], ttl: int | None) -> bool:
         """Put a decision in the place of what was kept; False when another one was made since that was read.
 
-        `kept` names the version that was read, 0 of no item or of one without a decision, and the Map Run.
+        `kept` names the version that was read, 0 of no item or of one without a decision.
         """
         token = secrets.token_hex(8)
         item = {
@@ -85,7 +84,6 @@ class Governings:
             **{name: _number(values[name]) for name in _COUNTERS},
             "state": {"S": _packed(values)},
             "version": _number(kept.version + 1),
-            "map_run_arn": {"S": kept.map_run_arn},
             "token": {"S": token},
         }
         if ttl is not None:
@@ -130,5 +128,4 @@ def _packed(values: Mapping[str, Any]) -> str:
 
 def _kept(item: Mapping[str, Any]) -> Kept:
     counters = {name: int(item.get(name, {}).get("N", 0)) for name in _COUNTERS}
-    arn = item.get("map_run_arn", {}).get("S", "")
-    return Kept({**json.loads(item["state"]["S"]), **counters}, int(item["version"]["N"]), arn)
+    return Kept({**json.loads(item["state"]["S"]), **counters}, int(item["version"]["N"]))

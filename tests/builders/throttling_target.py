@@ -26,6 +26,7 @@ class Target:
     seconds: float
     per_minute: float | None = None
     in_flight: int | None = None
+    halved_at: float = float("inf")  # from then on half of the limit
     working: int = 0
     tokens: float = 0.0
     filled_at: float = 0.0
@@ -34,11 +35,12 @@ class Target:
         self.tokens = (self.per_minute or 0) / 6
 
     def takes(self, now: float) -> bool:
-        if self.in_flight is not None and self.working >= self.in_flight:
+        share = 0.5 if now >= self.halved_at else 1
+        if self.in_flight is not None and self.working >= share * self.in_flight:
             return False
         if self.per_minute is not None:
-            grown = self.tokens + (now - self.filled_at) * self.per_minute / 60
-            self.tokens, self.filled_at = min(self.per_minute / 6, grown), now
+            grown = self.tokens + (now - self.filled_at) * share * self.per_minute / 60
+            self.tokens, self.filled_at = min(share * self.per_minute / 6, grown), now
             if self.tokens < 1:
                 return False
             self.tokens -= 1

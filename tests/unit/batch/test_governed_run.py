@@ -77,12 +77,28 @@ def test_throttling_lowers_the_map_run_and_quiet_raises_it(governings: Governing
     assert (machine.listed, machine.told) == ([EXECUTION], [8])
     kept = governings.find(BATCH, 1)
     assert kept is not None
-    assert (kept.version, kept.map_run_arn, kept.values["outer"]) == (1, MAP_RUN, 8)
+    assert (kept.version, kept.values["outer"]) == (1, 8)
     for _ in range(14):
         count_chunk(governings, machine, ordered(), BATCH, 1, 30)
     clock.now += WINDOW
     count_chunk(governings, machine, ordered(), BATCH, 1, 30)
-    assert (machine.listed, machine.told) == ([EXECUTION], [8, 9])
+    assert (len(machine.listed), machine.told) == (2, [8, 9])
+
+
+def test_a_number_that_did_not_arrive_is_told_again(governings: Governings, clock: Clock) -> None:
+    machine = Machine(fails=True)
+    for _ in range(60):
+        count_throttling(governings, machine, ordered(), BATCH, 1)
+    clock.now += PAUSE
+    count_throttling(governings, machine, ordered(), BATCH, 1)
+    assert len(machine.listed) == 1
+    count_throttling(governings, machine, ordered(), BATCH, 1)
+    assert len(machine.listed) == 1, "not at each call: a whole account may ask once a second"
+    machine.fails = False
+    clock.now += WINDOW
+    for _ in range(5):
+        count_throttling(governings, machine, ordered(), BATCH, 1)
+    assert machine.told == [8]
 
 
 def test_nothing_is_written_of_a_batch_that_is_not_throttled(governings: Governings) -> None:
@@ -127,9 +143,9 @@ def test_a_number_set_by_hand(governings: Governings, app: App, clock: Clock) ->
     for _ in range(200):
         count_chunk(governings, machine, ordered(), BATCH, 1, 30)
         clock.now += WINDOW
-    assert machine.told == [6], "it is a ceiling"
+    assert set(machine.told) == {6}, "it is a ceiling"
     assert set_by_hand(app.dynamodb, machine, table, record, 5, 2) == 1
-    assert machine.told == [6, 1]
+    assert machine.told[-1] == 1
     machine.fails = True
     with pytest.raises(ClientError):
         set_by_hand(app.dynamodb, machine, table, record, 5, 2)

@@ -46,7 +46,8 @@ def test_one_more_chunk_when_nearly_all_calls_are_taken() -> None:
     assert state.outer == 6
     state = finished(state, 100, WINDOW)
     assert (state.outer, state.running, state.rows) == (7, 7, 0)
-    assert finished(replace(state, outer=20, before=20), 100, 2 * WINDOW).outer == 20, "never above the ceiling"
+    full = finished(replace(state, outer=20, before=20), 100, 2 * WINDOW)
+    assert (full.outer, full.rows) == (20, 100), "never above the ceiling, and nothing to decide"
 
 
 def test_a_few_refused_calls_change_nothing() -> None:
@@ -94,9 +95,9 @@ def test_it_stays_between_one_and_the_ceiling(events: list[tuple[bool, float]], 
 # --- against a hidden limit: 100 rows in flight as 20 chunks of 5, the waits of service/throttling.py -----------------
 
 
-def run(seconds: float, *, governed: bool = True, **limit: int) -> Batch:
+def run(seconds: float, *, governed: bool = True, halved_at: float = float("inf"), **limit: int) -> Batch:
     random.seed(7)
-    return Batch(Target(seconds, **limit), governed=governed).run(HOUR)
+    return Batch(Target(seconds, halved_at=halved_at, **limit), governed=governed).run(HOUR)
 
 
 def taken(batch: Batch, since: float) -> float:
@@ -126,6 +127,25 @@ def test_it_settles_at_the_limit(seconds: float, limit: dict[str, int]) -> None:
     batch = run(seconds, **limit)
     assert taken(batch, 900) >= 0.9
     assert refusals(batch, 60) < 0.05
+    assert batch.given_up == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "least"),
+    [
+        (1, {"per_minute": 1_200}, 0.9),
+        (1, {"per_minute": 3_000}, 0.9),
+        (10, {"per_minute": 600}, 0.9),
+        (1, {"per_minute": 600}, 0.8),  # of 300 left, one chunk takes 83 %, and two are too many
+        (10, {"per_minute": 300}, 0.7),  # of 150 left: the 5 chunks that it takes are found slowly
+        (10, {"in_flight": 50}, 0.8),
+    ],
+)
+def test_it_settles_anew_when_the_limit_is_halved(seconds: float, limit: dict[str, int], least: float) -> None:
+    """Two minutes after it was halved, and for half an hour."""
+    batch = run(seconds, halved_at=HOUR / 2, **limit)
+    assert 2 * taken(batch, HOUR / 2 + 120) >= least
+    assert refusals(batch, HOUR / 2 + 120) < 0.05
     assert batch.given_up == 0
 
 
