@@ -33,9 +33,10 @@ types: setup
 unit: setup
 	@$(BIN)/python -m pytest -n auto --dist loadfile -q
 
-docs: setup ## Write docs/commands.md and the tables of docs/cost.md again
+docs: setup ## Write docs/commands.md and the tables of docs/cost.md and docs/scale.md again
 	@$(BIN)/python docs/make_commands.py
 	@$(BIN)/python docs/make_cost.py
+	@$(BIN)/python docs/make_scale.py
 
 definition: setup ## Write infra/batch_processor.asl.json again
 	@$(BIN)/python infra/make_definition.py
@@ -48,6 +49,7 @@ bench: setup ## Extraction, aggregation, one row's result and cold starts agains
 	@AWSWRANGLER_PYTHON=build/awswrangler/bin/python $(BIN)/python benchmarks/aggregation.py 1000000
 	@$(BIN)/python benchmarks/write_result.py
 	@$(BIN)/python benchmarks/cold_start.py
+	@$(BIN)/python benchmarks/ten_million.py
 
 clean: ## Remove what was built (the embedded stack's data stay)
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,6 +20,7 @@ PrepareBatch has 900 s on AWS, of which 60 are kept for the end, on one vCPU (1,
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -51,11 +52,13 @@ class Body:
     """The body of an object: a header, and the same rows over and over."""
 
     def __init__(self, rows: int, length: int) -> None:
-        text = (PHRASE * 8)[: max(1, length - 34)]
+        text = (PHRASE * 8)[: length - 36]
         lines = [
-            f"R{number:07d},kettle {number % 90 + 10},{number % 5 + 1},2026-01-31,{text}\r\n"
+            f'R{number:07d},kettle {number % 90 + 10},{number % 5 + 1},2026-01-31,"{text}"\r\n'
             for number in range(10_000)
         ]
+        assert {len(lines[0]), len(lines[-1])} == {length}
+        assert len(next(csv.reader(lines))) == len(COLUMNS), "a ragged row would not be measured"
         self._header = ",".join(COLUMNS).encode() + b"\r\n"
         self._rows, self._many = rows, "".join(lines).encode()
         self._line = len(lines[0])

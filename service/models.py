@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Self
 
 from service.excerpt import excerpt
@@ -117,6 +118,7 @@ def split_run_id(given: str) -> tuple[str, str]:
     return f"{target}{divided}{name}", later
 
 
+@lru_cache(maxsize=32)  # every row of a batch asks for it
 def batch_hash(identifier: str) -> str:
     """20 hexadecimal digits: a batch id in places that take no `#` (execution names, S3 keys)."""
     return hashlib.sha256(identifier.encode()).hexdigest()[:20]

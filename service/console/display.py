@@ -377,7 +377,7 @@ class Watch:
             return "reading the source"
         counts = progress["counts"]
         bad = sum(count for status, count in counts.items() if status not in ("SUCCESS", "NOT_RUN"))
-        words = [f"{progress['rows_done']:,} of {row_count:,} rows"]
+        words = [f"{progress['rows_done']:,} of {rows_text(row_count)}"]
         if progress["rate_per_s"]:
             words.append(rate(progress["rate_per_s"]))
         if progress["eta_s"] is not None:

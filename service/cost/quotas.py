@@ -140,7 +140,7 @@ _SFN = 'Step Functions guide, "Service quotas"'
 _LAMBDA = 'Lambda guide, "Lambda quotas"'
 _PARTITION = 'DynamoDB guide, "Designing partition keys to distribute your workload"'
 _S3 = 'S3 guide, "Best practices design patterns: optimizing Amazon S3 performance"'
-_FASTER = "a target that answers sooner, or several stacks in accounts of their own, are the way on"
+_APART = "run parts of the source by stacks in accounts of their own"
 
 RUNNING = (
     Quota(
@@ -168,7 +168,7 @@ RUNNING = (
         "child executions of a Distributed Map at once",
         'Step Functions guide, "Distributed mode": 10,000',
         "max_concurrency is at most 10,000, which is 2,000 chunks at once",
-        _FASTER,
+        _APART,
         rate=lambda case: case.wanted_rate * 10_000 / case.profile.outer,
     ),
     Quota(
@@ -225,7 +225,7 @@ RUNNING = (
         "write units a second of the index by time",
         f'{_PARTITION}; "Global secondary index write throttling and back pressure": an index throttles its table',
         f"{SHARDS} keys for each day, since keys that only grow are not divided",
-        _FASTER,
+        _APART,
         rate=lambda _case: SHARDS * 1_000,
     ),
     Quota(
@@ -274,7 +274,7 @@ OTHERS = (
         "GB of a file that a Map reads",
         'Step Functions guide, "ItemReader": 10 GB for a file of an inventory; none is given for lines of JSON',
         "the Map reads a list of chunks, not the rows: 100 rows take some 80 bytes",
-        "split the source, and run its parts as batches of their own",
+        _APART,
         phase="preparing",
         most=lambda case: 10e9 / MANIFEST_LINE * case.chunk_rows,
     ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # ASCII alone: Python's float() takes the digits of every script, `1_000`, `nan` and `inf` as well.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_SAFE_DIGITS = 15  # of a whole number that every double holds
 _LONGEST_NUMBER = 400  # characters; a double has at most 309 digits before the point
 _MAX_DEPTH = 100  # the writers of JSON on a row's way go deeper, but not without end
 _SHOWN = 40
@@ -43,6 +44,8 @@ def exact(text: str) -> int | float:
 
     ValueError where a double, as most readers have it, is another.
     """
+    if len(text) <= _SAFE_DIGITS and _WHOLE.fullmatch(text):
+        return int(text)
     number = float(text) if len(text) <= _LONGEST_NUMBER else math.inf
     try:
         same = math.isfinite(number) and Decimal(text) == Decimal(repr(number))

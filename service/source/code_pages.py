@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from functools import lru_cache
 
 # One byte is one character in each of these.
 SINGLE = (
@@ -26,13 +27,18 @@ _WIDER = {
     "shift_jis": "cp932",
     "euc_kr": "cp949",
 }
-_BY_CODEC = {codecs.lookup(name).name: name for name in SUPPORTED} | _WIDER
+
+
+@lru_cache(maxsize=1)
+def _by_codec() -> dict[str, str]:
+    """Return our names by those of the codecs: to look all of them up loads all of them, when somebody names one."""
+    return {codecs.lookup(name).name: name for name in SUPPORTED} | _WIDER
 
 
 def known(name: str) -> str | None:
     """Return our name of the encoding that a person named, None of one that is not supported."""
     try:
-        return _BY_CODEC.get(codecs.lookup(name.strip()).name)
+        return _by_codec().get(codecs.lookup(name.strip()).name)
     except (LookupError, ValueError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from typing import Any
 
@@ -13,7 +14,12 @@ from service.cost.forecast import Forecast, forecast, tightest
 from service.cost.quotas import PREPARE_SECONDS, QUOTAS, SHARDS
 from service.cost.workload import Durations, Profile
 from service.limits import LONGEST_RUN
+from service.mapping.input_plan import InputPlan
+from service.request.chunking import Layout
+from service.request.models import ExecutionConfig
+from service.request.targets import ResolvedTarget
 from service.source import pace
+from service.source.csv_rows import Record
 from service.store import results
 
 AT_ONCE: dict[str, Any] = {"concurrency": 10_000, "rows_per_chunk": 45}
@@ -125,6 +131,19 @@ def test_rows_of_a_chunk(rows: int, profile: Profile, chunk: int) -> None:
     assert Case(rows=rows, seconds=1, profile=profile).chunk_rows == chunk
 
 
+@pytest.mark.parametrize("chunks", ["standard", "auto"])
+@pytest.mark.parametrize("rows", [1, 6, 40, 300, 2_000])
+@pytest.mark.parametrize("at_once", [1, 10, 100])
+def test_chunks_are_those_that_are_laid_out(rows: int, at_once: int, chunks: Any) -> None:
+    config = ExecutionConfig(max_concurrency=at_once, timeout_seconds=10, chunks=chunks)
+    target = ResolvedTarget("echo", "tool", "arn", idempotent=True)
+    layout = Layout(config, target, InputPlan(("text",), passed=(("text", "text"),)))
+    laid_out = layout.chunks((Record(number, number, 0, 1, ["x"]) for number in range(1, rows + 1)), ["text"])
+    profile = Profile(concurrency=at_once, children=layout.children.type, rows_per_chunk=layout.rows_per_chunk)
+    assert layout.children.type == ("STANDARD" if chunks == "standard" else "EXPRESS")
+    assert len(laid_out) == math.ceil(rows / Case(rows=rows, seconds=1, profile=profile).chunk_rows)
+
+
 def test_a_batch_without_rows_takes_its_two_functions() -> None:
     found = forecast(0, 1.0)
     assert (found.phases["running"], found.binding) == (0.0, None)
@@ -159,3 +178,14 @@ def test_numbers_that_stand_elsewhere_too() -> None:
     assert SHARDS == results.SHARDS
     assert "Timeout: 900" in (ROOT / "template.yaml").read_text()
     assert PREPARE_SECONDS == 900 - pace.RESERVE
+
+
+def test_the_page_of_scale_is_what_the_model_says() -> None:
+    spec = importlib.util.spec_from_file_location("make_scale", ROOT / "docs" / "make_scale.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = made.PAGE.read_text(encoding="utf-8")
+    assert all(f"<!-- end of {name} -->" in text for name in made.BLOCKS)
+    assert text == made.page(text), "`make docs` writes it again"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("prompt", "text", "größe", "a b")
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.sampled_from(
-    ["", " ", "\t\n", '"', "\\", "\x7f", "\ue0001\ue001", "😀", "x" * 400]
+    ["", " ", "\t\n", "12", "-0.50", '{"a": [1, "é"]}', '"', "\\", "\x7f", "\ue0001\ue001", "😀", "x" * 400]
 )
 NAMES = st.sampled_from(["prompt", "text", "input", "größe", "my_field", "\ue0000\ue001"])
 COLUMN = st.sampled_from(COLUMNS)
@@ -28,15 +28,24 @@ CONCAT = st.tuples(
 )
 PARTS = st.lists(st.tuples(TEXTS, COLUMN), max_size=3)
 TEMPLATE = st.tuples(st.just("template"), st.fixed_dictionaries({"parts": PARTS, "tail": TEXTS}))
+DEFAULT = st.just({}) | st.fixed_dictionaries({"default": st.none() | TEXTS | st.integers()})
+JSONPATH = st.tuples(
+    st.just("jsonpath"),
+    st.builds(lambda column, default: {"path": "a", "column": column, **default}, COLUMN, DEFAULT),
+)
+REGEX = st.tuples(
+    st.just("regex"),
+    st.builds(lambda column, default: {"pattern": 'x+|["é]', "column": column, "group": 0, **default}, COLUMN, DEFAULT),
+)
 STATIC = st.dictionaries(NAMES, st.none() | st.integers() | TEXTS | st.lists(TEXTS, max_size=2), max_size=2)
-TYPES = st.sampled_from(["string", "json", "number"])
+TYPES = st.sampled_from(["string", "json", "number", "boolean"])
 
 
 @st.composite
 def plans(draw: Any) -> InputPlan:
     passed = draw(st.dictionaries(NAMES, COLUMN, max_size=3))
     static = {name: value for name, value in draw(STATIC).items() if name not in passed}
-    made = draw(st.dictionaries(NAMES, CONCAT | TEMPLATE, max_size=2))
+    made = draw(st.dictionaries(NAMES, CONCAT | TEMPLATE | JSONPATH | REGEX, max_size=2))
     built = tuple((name, *one) for name, one in made.items() if name not in passed and name not in static)
     names = [*passed, *static, *(name for name, _, _ in built)]
     typed = draw(st.dictionaries(st.sampled_from(names), TYPES, max_size=1)) if names else {}
@@ -77,6 +86,18 @@ def test_a_plain_row_is_not_made(kind: Any, monkeypatch: pytest.MonkeyPatch) -> 
     expected = as_made(kind, plan, columns, 7, ["7", 'so "it" is'])
     monkeypatch.setattr(row_sizes, "row_payload", None)
     assert sizes.of(7, ["7", 'so "it" is']) == expected
+
+
+def test_of_a_typed_row_only_the_typed_field_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ("stars", "text")
+    plan = InputPlan(
+        columns, passed=(("stars", "stars"), ("text", "text")), converted=(("stars", "integer", "column 'stars'"),)
+    )
+    sizes, rows = RowSizes("tool", "größe", plan, columns), [["5", "so"], ["1e2", "so"], ["", "so"], ["five", "so"]]
+    expected = [as_made("tool", plan, columns, 7, cells) for cells in rows]
+    assert expected[-1] == 0, "it cannot be mapped"
+    monkeypatch.setattr(row_sizes, "row_payload", None)
+    assert [sizes.of(7, cells) for cells in rows] == expected
 
 
 def test_a_row_whose_prompt_is_blank_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
