@@ -85,7 +85,7 @@ class Profile:
     error_bytes: float = 200
     item_bytes: float | Sequence[float] | None = None
     plan_bytes: float = 1_000
-    record_bytes: float = 2_500
+    record_bytes: float = 3_000
     columns_known: bool = True
     concurrency: int = 10
     max_attempts: int = 3
