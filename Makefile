@@ -33,8 +33,9 @@ types: setup
 unit: setup
 	@$(BIN)/python -m pytest -n auto --dist loadfile -q
 
-docs: setup ## Write docs/commands.md and the tables of docs/scale.md again
+docs: setup ## Write docs/commands.md and the tables of docs/cost.md and docs/scale.md again
 	@$(BIN)/python docs/make_commands.py
+	@$(BIN)/python docs/make_cost.py
 	@$(BIN)/python docs/make_scale.py
 
 definition: setup ## Write infra/batch_processor.asl.json again

@@ -28,14 +28,14 @@ ALLOWED = {
 }
 
 
-def retry(*errors: str, attempts: int, first: int = 1, longest: int = 0) -> State:
-    """Return a retrier; waits double from `first` to `longest` seconds, with full jitter."""
+def retry(*errors: str, attempts: int, first: int = 1, longest: int = 0, rate: int = 2) -> State:
+    """Return a retrier; waits grow `rate` times from `first` to `longest` seconds, with full jitter."""
     if not attempts:
         return {"ErrorEquals": list(errors), "MaxAttempts": 0}
     return {
         "ErrorEquals": list(errors),
         "IntervalSeconds": first,
-        "BackoffRate": 2,
+        "BackoffRate": rate,
         "MaxAttempts": attempts,
         "MaxDelaySeconds": longest,
         "JitterStrategy": "FULL",
@@ -52,9 +52,9 @@ def catch(following: str, *, place: str | None = "$") -> list[State]:
 
 
 # Half an hour, should the account's other functions use up all of its concurrency: with full jitter the mean wait is
-# half of the longest one. What is lost here was paid for.
-PATIENT = retry("States.ALL", attempts=20, longest=300)
-STEADY = retry("States.ALL", attempts=8, longest=120)
+# half of the longest one. What is lost here was paid for. Few waits that grow fast: each is three events of a history.
+PATIENT = retry("States.ALL", attempts=10, longest=900, rate=3)
+STEADY = retry("States.ALL", attempts=6, longest=120, rate=3)
 # Within the five minutes of an EXPRESS execution; what lasts longer is left to a STANDARD one.
 BRIEF = retry("States.ALL", attempts=4, longest=10)
 # Before the target was called, or when nobody knows: what lasts longer is met by HandleFailure, which waits longer.
@@ -194,6 +194,7 @@ def write_result(kind: str, mark: str) -> State:
             "Payload": {
                 **ROW,
                 "attempt.$": "$.row.call.attempt",
+                "waits.$": "$.row.call.waits",
                 "output.$": "$.row.target_input.output",
                 "started_at.$": "$.row.target_input.started_at",
                 "stopped_at.$": "$$.State.EnteredTime",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.store.batches import Records
+    from service.store.governing import Governings
     from service.store.page_reader import PageReader
     from service.store.plans import Plans
     from service.store.registry import Registry
@@ -113,6 +114,13 @@ class App:
         from service.store.plans import Plans  # noqa: PLC0415
 
         return Plans(self.dynamodb, self.settings.batches_table)
+
+    @cached_property
+    def governings(self) -> Governings:
+        """How far the concurrency of runs follows throttling."""
+        from service.store.governing import Governings  # noqa: PLC0415
+
+        return Governings(self.dynamodb, self.settings.batches_table)
 
     @cached_property
     def records(self) -> Records:

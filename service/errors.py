@@ -50,9 +50,10 @@ class SourceChanged(BatchProcessorError):
 class OutputRefused(BatchProcessorError):
     """The target's output says that another call may be answered; Lambda logs it, so it says nothing of the output."""
 
-    def __init__(self, retry_after_seconds: float | None) -> None:
+    def __init__(self, retry_after_seconds: float | None, *, throttled: bool = False) -> None:
         self.retry_after_seconds = retry_after_seconds
-        super().__init__(json.dumps({"retry_after_seconds": retry_after_seconds}))
+        self.throttled = throttled
+        super().__init__(json.dumps({"retry_after_seconds": retry_after_seconds, "throttled": throttled}))
 
 
 class ChunkUnfinished(BatchProcessorError):

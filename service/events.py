@@ -107,6 +107,7 @@ class AnsweredRow(RowEvent):
 
     output: Any
     attempt: NotRequired[int]
+    waits: NotRequired[int]
     started_at: NotRequired[str]
     stopped_at: NotRequired[str]
 

@@ -130,9 +130,13 @@ def results_key(identifier: str, suffix: str) -> str:
     return f"results/{tool}/{execution or 'plain'}{suffix}"
 
 
-def call_name(identifier: str, number: int, run: int, attempt: int) -> str:
-    """Name of an agent's execution for one attempt: at most 80 characters, the same when the attempt is repeated."""
-    return f"{batch_hash(identifier)}-{number}-{run}-{attempt}"
+def call_name(identifier: str, number: int, run: int, attempt: int, waits: int = 0) -> str:
+    """Name of an agent's execution for one attempt: at most 80 characters, the same when the attempt is repeated.
+
+    `waits`: how many waits for throttling were before it, where the target said so: what said so has ended.
+    """
+    name = f"{batch_hash(identifier)}-{number}-{run}-{attempt}"
+    return f"{name}-{waits}" if waits else name
 
 
 def now_iso(moment: datetime | None = None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.throttling import THROTTLED_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,7 +23,7 @@ class RetryPolicy:
     initial_seconds: float = 1
     max_seconds: float = 60
     retry_on: Sequence[str] | None = None
-    throttled_seconds: float = 3_600
+    throttled_seconds: float = THROTTLED_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,14 +25,14 @@ def find_unfinished(app: App, batch: Mapping[str, Any]) -> dict[str, Any]:
     called again finds more chunks finished, never fewer.
     """
     identifier, run = batch["batch_id"], int(batch["run"])
-    attempts = app.plans.load(identifier, batch["plan"]).retry_policy.max_attempts
+    policy = app.plans.load(identifier, batch["plan"]).retry_policy
     done, left, total = app.plans.finished_chunks(identifier, run), [], 0
     for line in bodies.lines(app.s3, app.settings.data_bucket, batch["manifest_key"]):
         chunk = Chunk.from_json(json.loads(line))
         total = max(total, chunk.number + 1)
         if chunk.number not in done:
             left.append(chunk)
-    chunks = list(_parts(left, chunk_rows(attempts), total))
+    chunks = list(_parts(left, chunk_rows(policy.max_attempts, policy.throttled_seconds), total))
     key = batch["manifest_key"]
     if chunks:
         key = manifest.write_again(app.s3, app.settings.data_bucket, identifier, run, chunks)

@@ -166,6 +166,8 @@ def _writes(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("write_units", failed, work.replaced, "results replaced in status-index")
     yield Term("write_units", 1, min(FIRST_FAILURES, work.unsuccessful), "first failures")
     yield Term("write_units", 1, work.chunks, "records of chunks")
+    if profile.outer > 1:
+        yield Term("write_units", 1, work.chunks, "chunks: is the batch throttled")
     yield Term("write_units", units((profile.plan_bytes,), WRITE_UNIT), 1, "plan")
     yield Term("write_units", units((profile.record_bytes,), WRITE_UNIT), RECORD_WRITES, "writes of the batch record")
 

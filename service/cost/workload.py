@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.limits import CHUNK_ROWS, EXPRESS_INNER, HISTORY_EVENTS, INNER, KEPT_IN_ITEM
+from service.throttling import THROTTLED_SECONDS, throttle_waits
 
 if TYPE_CHECKING:
     from service.plan import Plan
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
 # These are what a row and a chunk may leave in it, every retry of every state counted: a rule test works the same
 # numbers out of the definition (tests/infra/test_definition.py).
 _EVENTS_OF_CHUNK = 180
-_EVENTS_OF_ROW = 315  # its throttlings, the last call, and the result's or the failure's storing
-_EVENTS_OF_CALL = 115  # each call before that, when its output is refused
+_EVENTS_OF_ROW = 87  # the last call, and the result's or the failure's storing
+_EVENTS_OF_CALL = 79  # each call before that, when its output is refused, for throttling too
 
 BESIDE_OUTPUT = 480  # bytes of a row, about, that may stand beside its output; longer ones are read again
 ITEM_BYTES = 245  # of an item beside row, fields and output: keys, names of attributes, status, times
 
 
-def chunk_rows(max_attempts: int) -> int:
-    """Rows that a chunk may have, so that the history of its execution holds every call of all of them."""
-    events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1)
+def chunk_rows(max_attempts: int, throttled_seconds: float = THROTTLED_SECONDS) -> int:
+    """Rows that a chunk may have, so that the history of its execution holds every call of all of them.
+
+    `throttled_seconds`: for how long a row may wait for throttling.
+    """
+    events = _EVENTS_OF_ROW + _EVENTS_OF_CALL * (max_attempts - 1 + throttle_waits(throttled_seconds))
     return max(1, min(CHUNK_ROWS, (HISTORY_EVENTS - _EVENTS_OF_CHUNK) // events))
 
 

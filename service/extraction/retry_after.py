@@ -18,9 +18,15 @@ _HOLDERS = frozenset({"body", "Payload", "ResponseBody", "error", "response", "d
 _HEADERS = frozenset({"headers", "multivalueheaders", "httpheaders"})
 _TEXTS = ("message", "error", "detail", "errorMessage", "body", "Cause")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WORDS = re.compile(
-    r"(?:retry|try again)\s+(?:again\s+)?(?:after|in)\s*:?\s*(\d+(?:\.\d+)?)\s*"
-    r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b",
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)"
+_PART = re.compile(rf"{_NUMBER}\s*{_UNIT}(?![a-z])", re.IGNORECASE)
+_WORDS = re.compile(  # "try again in 1.5 s"; "in 6m0s", as OpenAI writes it
+    rf"(?:retry|try again)\s+(?:again\s+)?(?:after|in)\s*:?\s*((?:{_PART.pattern}\s?)+)", re.IGNORECASE
+)
+# A header or a field as it stands in a message: "Retry-After: 20", "'retryDelay': '37s'", "retry_after_ms=500".
+_WRITTEN = re.compile(
+    rf"\b(?:retry[-_]?after|retry[-_]?delay)(?:[-_]?(ms|seconds))?['\"]?\s*[:=]\s*['\"]?{_NUMBER}\s*(?:{_UNIT}(?![a-z]))?",
     re.IGNORECASE,
 )
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -30,6 +36,12 @@ _LONGEST = 7 * 86_400.0  # beyond a batch's own life it is no wait
 def retry_after(views: Iterable[Any]) -> float | None:
     """Seconds to wait, as the first part of an answer that says so has it; None when none does."""
     return next((seconds for view in views for seconds in _stated(view, _DEPTH) if seconds is not None), None)
+
+
+def retry_after_in(message: str) -> float | None:
+    """Seconds to wait, as an error's message says: JSON like an answer, in words, or a header that it quotes."""
+    seconds = retry_after((message,))
+    return _in_words(message) if seconds is None else seconds
 
 
 def _stated(value: Any, depth: int) -> Iterator[float | None]:
@@ -51,12 +63,20 @@ def _stated(value: Any, depth: int) -> Iterator[float | None]:
 
 
 def _in_words(text: Any) -> float | None:
-    """Return the wait that a message states: "try again in 20 s"."""
-    found = _WORDS.search(text) if isinstance(text, str) else None
-    if found is None:
+    """Return the wait that a message states: "try again in 20 s", "Retry-After: 20"."""
+    if not isinstance(text, str):
         return None
-    unit = found[2].lower()
-    return _seconds(found[1], _UNITS["ms" if unit.startswith(("ms", "milli")) else unit[0]])
+    if found := _WORDS.search(text):
+        return _within(sum(min(float(number), 1e12) * _unit(unit) for number, unit in _PART.findall(found[1])))
+    if found := _WRITTEN.search(text):
+        return _seconds(found[2], _unit(found[3] or found[1] or "s"))
+    return None
+
+
+def _unit(name: str) -> float:
+    """Return the seconds of a unit as words name it."""
+    name = name.lower()
+    return _UNITS["ms" if name.startswith(("ms", "milli")) else name[0]]
 
 
 def _moment(value: Any, headers: dict[str, Any]) -> float | None:

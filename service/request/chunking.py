@@ -54,7 +54,7 @@ class Layout:
         self.target = target
         self.children = choose(config, target, concurrency(config.max_concurrency, EXPRESS)[1])
         self.outer, self.inner = concurrency(config.max_concurrency, self.children.type)
-        most = chunk_rows(config.retry_policy.max_attempts)
+        most = chunk_rows(config.retry_policy.max_attempts, config.retry_policy.throttled_seconds)
         if self.children.type == EXPRESS:
             most = min(CHUNK_ROWS, self.children.rows or CHUNK_ROWS)
         self._most = most if config.stopping_rules() is None else min(most, WATCHED_ROWS)

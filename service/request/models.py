@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from service.models import KINDS, target_name
+from service.throttling import THROTTLED_SECONDS
 
 
 def _number(given: Any) -> Any:
@@ -45,7 +46,7 @@ class RetryPolicy(_Part):
     initial_seconds: Real = Field(1, ge=0, le=3600)
     max_seconds: Real = Field(60, ge=0, le=86_400)
     retry_on: tuple[str, ...] | None = None
-    throttled_seconds: Whole = Field(3_600, ge=0, le=86_400)
+    throttled_seconds: Whole = Field(THROTTLED_SECONDS, ge=0, le=86_400)
 
 
 _STOPPING_RULES = ("max_failures", "max_failure_rate", "max_cost_usd")

@@ -56,7 +56,7 @@ def row_payload(  # noqa: PLR0913 - what a row consists of
         "row_id": row_id(number),
         "row": list(row.values()),
         "target_input": target_input(kind, name, call_id, fields.fields(row), fields.envelope),
-        "call": {"attempt": 1, "name": call_id},
+        "call": {"attempt": 1, "waits": 0, "name": call_id},
     }
 
 
@@ -84,7 +84,7 @@ def beside_the_output(answer: Mapping[str, Any], item: Mapping[str, Any]) -> tup
         "timeout_seconds": answer["timeout_seconds"],
         "row": {"row_id": item["row_id"], "row": item["row"], "target_input": output, "call": call},
     }
-    row = {"row_id": item["row_id"], "row": item["row"], "attempt": 100, **output, "stopped_at": _MOMENT}
+    row = {"row_id": item["row_id"], "row": item["row"], "attempt": 100, "waits": 10, **output, "stopped_at": _MOMENT}
     return state, {"FunctionName": _FUNCTION_ARN, "Payload": {**shared, **row}}
 
 

@@ -62,7 +62,7 @@ def find_out(stepfunctions: Any, plan: Plan, call: Call, failure: Failure) -> Fi
     cuts it at 32,768 characters, after which it is no JSON any more. An execution that outlived the call's time-out is
     stopped.
     """
-    if failure.never_called or failure.throttled:
+    if failure.never_called or failure.refused_for_now:
         return failure
     arn = execution_arn(plan.target_arn, call["name"])
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import OutputRefused
+from service.extraction.retry_after import retry_after_in
 from service.models import RowStatus
+from service.steps.target_errors import fate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,16 +92,14 @@ _THROTTLED = frozenset(
         "TooManyRequests",
     )
 )
-THROTTLE_WAITS = 4  # of one row, beside its attempts and the Retry of the state
-_THROTTLE_SECONDS = (15, 120)  # the first and the longest of these waits
-LONGEST_STATED_WAIT = 3_600  # seconds that a target may ask for: after a longer wait the row is better run again
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One failed call: `kind` as it is shown, `caught` as Step Functions caught it.
 
-    `took_ms` and `retry_after_seconds`, the wait that the target asked for, where the failure says so.
+    `took_ms` and `retry_after_seconds`, the wait that the target asked for, where the failure says so. `cause_kind`:
+    the name of the error in an agent's cause, which its own error may not have. `said_throttled`: an output said so.
     """
 
     kind: str
@@ -109,6 +108,8 @@ class Failure:
     caught: str
     took_ms: int | None = None
     retry_after_seconds: float | None = None
+    cause_kind: str = ""
+    said_throttled: bool = False
 
     @property
     def never_called(self) -> bool:
@@ -116,9 +117,26 @@ class Failure:
         return self._is_one_of(_NEVER_CALLED)
 
     @property
-    def throttled(self) -> bool:
-        """Whether AWS refused to call the target for now."""
+    def refused_for_now(self) -> bool:
+        """Whether AWS refused to call the target for now: it was not reached, and no execution was begun."""
         return self._is_one_of(_THROTTLED)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether too much was asked at once, of AWS or of what the target calls."""
+        return self.said_throttled or self.refused_for_now or self._fate == "throttled"
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the target said that the same call would fail again: not allowed, not found, malformed, unpaid."""
+        return self._fate == "hopeless"
+
+    @property
+    def _fate(self) -> Literal["throttled", "hopeless"] | None:
+        # What AWS says of its own call is read by its code alone; of an output that was refused, another has judged.
+        if self.caught.startswith(_SERVICES) or self.caught == OutputRefused.__name__:
+            return None
+        return fate((self.caught, self.kind, self.cause_kind), self.message)
 
     def _is_one_of(self, names: frozenset[str]) -> bool:
         # An agent that met such an error itself has failed of its own: what it says is another's name.
@@ -132,6 +150,13 @@ def describe_failure(failure: Mapping[str, Any]) -> Failure:
     A Lambda function's cause is JSON with errorType and errorMessage; that of a nested execution is the JSON of
     DescribeExecution, with its own Error, Cause and Status; that of a service is a text with its error code.
     """
+    described = _described(failure)
+    if described.caught == OutputRefused.__name__ or described.retry_after_seconds is not None:
+        return described
+    return replace(described, retry_after_seconds=retry_after_in(described.message))
+
+
+def _described(failure: Mapping[str, Any]) -> Failure:
     caught = str(failure.get("Error") or "Unknown")
     cause = str(failure.get("Cause") or "")
     details = json_object(cause)
@@ -141,8 +166,10 @@ def describe_failure(failure: Mapping[str, Any]) -> Failure:
         message = f"the function ran out of its own time, {timed_out[1]} s"
         return Failure("Sandbox.Timedout", message, RowStatus.TIMEOUT, caught, round(float(timed_out[1]) * 1000))
     if caught == OutputRefused.__name__:
-        waits = json_object(str(details.get("errorMessage"))).get("retry_after_seconds")
-        return Failure(caught, "the output says that the call failed", RowStatus.FAILED, caught, None, waits)
+        said = json_object(str(details.get("errorMessage")))
+        waits, throttled = said.get("retry_after_seconds"), bool(said.get("throttled"))
+        message = "the output says that the call failed"
+        return Failure(caught, message, RowStatus.FAILED, caught, None, waits, said_throttled=throttled)
     if "errorMessage" in details:
         kind = str(details.get("errorType") or caught)
         return Failure(kind, str(details["errorMessage"]) or "no message", _status(kind, caught), caught)
@@ -161,11 +188,15 @@ def _of_execution(details: Mapping[str, Any], caught: str) -> Failure:
     ended = details.get("Status")
     kind = str(details.get("Error") or (TASK_TIMEOUT if ended == "TIMED_OUT" else caught))
     cause = str(details.get("Cause") or "")
-    message = str(json_object(cause).get("errorMessage") or cause or f"the execution ended {ended} without a cause")
+    inner = json_object(cause)
+    if "ExecutionArn" in inner:  # of an agent of the agent's own
+        below = _of_execution(inner, kind)
+        cause, inner = below.message, {"errorType": below.cause_kind or below.kind}
+    message = str(inner.get("errorMessage") or cause or f"the execution ended {ended} without a cause")
     status = RowStatus.TIMEOUT if ended == "TIMED_OUT" else _status(kind)
     start, stop = details.get("StartDate"), details.get("StopDate")  # milliseconds since 1970
     took = stop - start if isinstance(start, int) and isinstance(stop, int) else None
-    return Failure(kind, message, status, caught, took)
+    return Failure(kind, message, status, caught, took, cause_kind=str(inner.get("errorType") or ""))
 
 
 def _status(*kinds: str) -> RowStatus:
@@ -182,14 +213,15 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def may_retry(failure: Failure, retry_on: Sequence[str] | None) -> bool:
-    """Tell whether a policy calls again: after any failure, or with `retry_on` those it names, as a Retry would.
+    """Tell whether a policy calls again: after any failure that is not hopeless, or with `retry_on` those it names.
 
-    An output that is too large would be as large again, and a call that AWS refuses is no call of the target.
+    `retry_on` names them as a Retry would. An output that is too large would be as large again, and a call that AWS
+    refuses is no call of the target.
     """
     if failure.caught == TOO_LARGE or failure.never_called:
         return False
     if retry_on is None:
-        return True
+        return not failure.hopeless
     if "States.ALL" in retry_on or ("States.TaskFailed" in retry_on and failure.caught != TASK_TIMEOUT):
         return True
     return failure.kind in retry_on or failure.caught in retry_on
@@ -199,17 +231,3 @@ def wait_seconds(policy: RetryPolicy, attempt: int) -> int:
     """Seconds before the next call: exponential with full jitter, at least 1 (a Wait takes whole seconds)."""
     ceiling = min(policy.max_seconds, policy.initial_seconds * policy.backoff_rate ** (attempt - 1))
     return max(1, round(random.uniform(0, ceiling)))  # noqa: S311 - spreads load, keeps no secret
-
-
-def throttle_seconds(waits: int) -> int:
-    """Return the seconds before a throttled call is made again, after so many such waits: half a span to all of it."""
-    first, longest = _THROTTLE_SECONDS
-    span = min(longest, first * 2**waits)
-    return round(random.uniform(span / 2, span))  # noqa: S311
-
-
-def stated_wait(seconds: float | None) -> int:
-    """Return the whole seconds to wait when a target asks for so many: up to a tenth longer, so that rows spread."""
-    if seconds is None:
-        return 0
-    return math.ceil(seconds + random.uniform(0, max(1, seconds / 10)))  # noqa: S311

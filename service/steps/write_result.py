@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from service.batch import governed_run
 from service.batch.failing_alike import count_failure
 from service.batch.stopping import count_chunk, count_failures
 from service.errors import BatchRefused, ChunkUnfinished, OutputRefused, Problem
@@ -28,18 +29,16 @@ from service.models import (
 )
 from service.steps.agent_execution import Finished, Running, find_out, output_of
 from service.steps.failure import (
-    LONGEST_STATED_WAIT,
     TASK_TIMEOUT,
-    THROTTLE_WAITS,
     TOO_LARGE,
     Failure,
     describe_failure,
     may_retry,
-    stated_wait,
-    throttle_seconds,
     wait_seconds,
 )
+from service.steps.target_errors import fate
 from service.store.results import item_bytes, to_item
+from service.throttling import LONGEST_STATED_WAIT, stated_wait, throttle_seconds, throttle_waits, waits_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
         RunEvent,
     )
     from service.extraction.fields import Extraction, OutputPlan
-    from service.plan import Plan
+    from service.plan import Plan, RetryPolicy
     from service.store.plans import Plans
 
 UNFINISHED = "UNFINISHED"  # of a row in a chunk's results: no result, since its execution had no time left for it
@@ -108,21 +107,31 @@ def _fail(app: App, event: AnsweredRow, plan: Plan, failure: Failure) -> dict[st
 
 def _failure_of(extraction: Extraction) -> Failure:
     """Return what an output that means "call again" says as the failure of its call."""
-    kind, waits = extraction.error_type, extraction.retry_after_seconds
-    return Failure(kind, extraction.message, extraction.status, OutputRefused.__name__, None, waits)
+    kind, stated = extraction.error_type, extraction.retry_after_seconds
+    said = fate((kind,), extraction.message) == "throttled"
+    return Failure(
+        kind, extraction.message, extraction.status, OutputRefused.__name__, None, stated, said_throttled=said
+    )
 
 
 def _refuse_for_another_call(app: App, plan: Plan, event: AnsweredRow, failure: Failure) -> None:
     """Raise OutputRefused where the policy, the batch and the wait that the target asks for allow another call."""
     policy = plan.retry_policy
     attempt = int(event.get("attempt") or policy.max_attempts)  # a definition of before does not say
+    throttled = _may_wait(policy, failure, int(event.get("waits") or 0))
     if (
-        attempt < policy.max_attempts
+        (throttled or attempt < policy.max_attempts)
         and may_retry(failure, policy.retry_on)
         and (failure.retry_after_seconds or 0) <= LONGEST_STATED_WAIT
         and not app.plans.stopped(event["batch_id"])
     ):
-        raise OutputRefused(failure.retry_after_seconds)
+        raise OutputRefused(failure.retry_after_seconds, throttled=throttled)
+
+
+def _may_wait(policy: RetryPolicy, failure: Failure, waits: int) -> bool:
+    """Tell whether a call met throttling, and its row may wait for more of it after so many waits."""
+    stated = failure.retry_after_seconds or 0
+    return failure.throttled and stated <= LONGEST_STATED_WAIT and waits < throttle_waits(policy.throttled_seconds)
 
 
 def _result(app: App, event: RowEvent, plan: Plan, status: RowStatus) -> Result:
@@ -206,6 +215,8 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
             try:
                 return _decision(call, "done", status=write_output(app, _answered(event, met))["status"])
             except OutputRefused as error:
+                if error.throttled:
+                    return _wait(app, plan, event, error.retry_after_seconds, reached=True)
                 return _next_call(plan, event, stated_wait(error.retry_after_seconds))
         failure = met
     again = _again(app, plan, event, failure)
@@ -217,6 +228,7 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
 def _answered(event: FailedRow, met: Finished) -> AnsweredRow:
     """Return the row of an agent that was met when it had finished."""
     answered: AnsweredRow = {
+        "waits": int(event["call"].get("waits") or 0),
         "batch_id": event["batch_id"],
         "run": event["run"],
         "plan": event["plan"],
@@ -245,7 +257,10 @@ def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
     if row:
-        call = _in_time(event, plan, _next_call(plan, event, stated_wait(failure.retry_after_seconds)))
+        again, stated = None, failure.retry_after_seconds
+        if failure.throttled:
+            again = _wait(app, plan, event, stated, reached=True)
+        call = _in_time(event, plan, again or _next_call(plan, event, stated_wait(stated)))
         given = target_input_again(app.plans, event, row)
     else:
         why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
@@ -256,18 +271,36 @@ def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
 def _again(app: App, plan: Plan, event: FailedRow, failure: Failure) -> Decision | None:
     """Return the decision to call again, None when there is to be no further call.
 
-    Throttling is no call of the target: such waits use no attempt, but there are only so many.
+    Throttling uses no attempt: its waits have a budget of their own, in time.
     """
     call, policy = event["call"], plan.retry_policy
-    waits = int(call.get("waits") or 0)
-    throttled = failure.throttled and waits < THROTTLE_WAITS
+    throttled = _may_wait(policy, failure, int(call.get("waits") or 0))
+    if (failure.retry_after_seconds or 0) > LONGEST_STATED_WAIT:
+        return None
     if not throttled and (int(call["attempt"]) >= policy.max_attempts or not may_retry(failure, policy.retry_on)):
         return None
     if app.plans.stopped(event["batch_id"]):
         return None
     if throttled:
-        return _decision({**call, "waits": waits + 1}, "retry", throttle_seconds(waits))
-    return _next_call(plan, event)
+        return _wait(app, plan, event, failure.retry_after_seconds, reached=not failure.refused_for_now)
+    return _next_call(plan, event, stated_wait(failure.retry_after_seconds))
+
+
+def _wait(app: App, plan: Plan, event: FailedRow | RefusedRow, stated: float | None, *, reached: bool) -> Decision:
+    """Return the decision to make the same attempt again when less is asked of the target; the batch asks for less.
+
+    An agent that was reached has an execution of that name, which has ended: the next one needs another.
+    """
+    governed_run.count_throttling(app.governings, app.stepfunctions, plan, event["batch_id"], int(event["run"]))
+    call = event["call"]
+    waits, attempt = int(call.get("waits") or 0), int(call["attempt"])
+    seconds = throttle_seconds(waits, stated)
+    waits = waits_after(waits, seconds)
+    name = call["name"]
+    if reached:
+        number = row_number(event["row_id"]) or 0
+        name = call_name(event["batch_id"], number, int(event["run"]), attempt, waits)
+    return _decision({**call, "waits": waits, "name": name}, "retry", seconds)
 
 
 def _next_call(plan: Plan, event: FailedRow | RefusedRow, at_least: int = 0) -> Decision:
@@ -330,6 +363,8 @@ def finish_chunk(app: App, event: FinishedChunk) -> dict[str, Any]:
         if result["status"] == RowStatus.MISSING
     }
     _save_chunk(app.plans, plan, event, event["chunk"], counts, lost)
+    rows = len(event["row_ids"])
+    governed_run.count_chunk(app.governings, app.stepfunctions, plan, event["batch_id"], int(event["run"]), rows)
     return {"chunk": event["chunk"]["number"], "counts": dict(counts)}
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from deployed import PROBE_ARN, histories
 
+from service.batch.stopping import profile_of
+from service.cost.estimate import spent
+
 QUICK = {"execution_config": {"timeout_seconds": 5, "retry_policy": {"max_attempts": 2, "initial_seconds": 0}}}
 
 
@@ -28,6 +31,15 @@ def test_chunks_of_a_tool_that_may_be_called_twice_run_in_express_executions(dep
     parent, *children = histories(deployed.stack, record.execution_arn)
     assert parent["MapStateEntered"] == 1
     assert len(children) == len(list(deployed.stack.app.records.chunks(record.batch_id)))
+
+    # The model of costs says what the executions did.
+    plan = deployed.stack.app.plans.load(record.batch_id, record.plan_hash)
+    modelled = spent({"SUCCESS": 60}, profile_of(plan), chunks=len(children), retries=0).parts
+    entered = sum(count for event, count in parent.items() if event.endswith("StateEntered"))
+    assert modelled["transitions"].quantity == entered + len(children)
+    tasks = sum(child["TaskScheduled"] for child in children)
+    assert modelled["lambda_requests"].quantity == parent["TaskScheduled"] + tasks - 60
+    assert modelled["express_requests"].quantity == len(children)
     assert deployed.in_flight("express") <= 10
 
     standard = deployed.json(*words)

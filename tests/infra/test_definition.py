@@ -18,7 +18,7 @@ from service.limits import CHUNK_ROWS, EXPRESS_SECONDS
 from service.models import call_name
 from service.source.csv_rows import Record
 from service.source.row_payload import place_of, room_beside_the_output
-from service.steps.failure import THROTTLE_WAITS
+from service.throttling import throttle_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -383,8 +383,9 @@ def events_of(state: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 4, 10, 100])
+@pytest.mark.parametrize("throttled_seconds", [0, 600, 1_800, 3_600, 86_400])
 @pytest.mark.parametrize("kind", ["Tool", "Agent", "SyncAgent"])
-def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> None:
+def test_a_chunks_history_has_room_for_every_retry(kind: str, throttled_seconds: int, attempts: int) -> None:
     """25,000 events (Step Functions quotas), after which the execution fails with all that it has under way."""
     invoke, write, failed, refused, again, wait = (
         events_of(STATES[name])
@@ -401,8 +402,7 @@ def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> 
     throttling = invoke + failed + again + wait
     row = (
         2
-        + (attempts - 1) * max(refusal, throttling)
-        + THROTTLE_WAITS * throttling
+        + (attempts - 1 + throttle_waits(throttled_seconds)) * max(refusal, throttling)
         + invoke
         + write
         + failed
@@ -411,7 +411,7 @@ def test_a_chunks_history_has_room_for_every_retry(kind: str, attempts: int) -> 
     )
     around = ("TransformInput", "ByKind", "FinishChunk", "ChunkNotCounted", "RecordLostChunk")
     chunk = 2 + sum(events_of(STATES[name]) for name in around)
-    rows = chunk_rows(attempts)
+    rows = chunk_rows(attempts, throttled_seconds)
     assert chunk + 10 + rows * row <= 25_000
     assert rows == 1 or rows >= 0.9 * (25_000 - chunk) // row or rows == CHUNK_ROWS, "no smaller than it must be"
 

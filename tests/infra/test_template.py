@@ -397,6 +397,7 @@ def test_the_reasons_are_needed() -> None:
 # What the functions' code asks of AWS, as botocore or PynamoDB names it, and the action that allows it. HeadObject is
 # s3:GetObject; every step of a multipart upload but its abort and its listing is s3:PutObject (S3 guide, "Multipart
 # upload API and permissions"). Whoever adds a call adds it here and to the roles below.
+HERE = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
 ACTIONS = {
     "get_item": "dynamodb:GetItem",
     "put_item": "dynamodb:PutItem",
@@ -404,6 +405,8 @@ ACTIONS = {
     "update_item": "dynamodb:UpdateItem",
     "query": "dynamodb:Query",
     "start_execution": "states:StartExecution",
+    "list_map_runs": "states:ListMapRuns",
+    "update_map_run": "states:UpdateMapRun",
     "put_events": "events:PutEvents",
     "publish": "sns:Publish",
     "delete_item": "dynamodb:DeleteItem",
@@ -520,11 +523,12 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "KmsKeyArns": {"kms:Decrypt"},
         "DataBucket.Arn": {"s3:ListBucket"},  # a deleted source is told from a forbidden one
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},  # Plans.load, stopped; add_to_tally, stop
-        "ResultsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem"},  # of a chunk run again; INVALID_INPUT
+        # ResultStore.of_run; INVALID_INPUT; ResultStore.none_succeeded
+        "ResultsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query"},
     },
     "OutputWriterRole": {
         "KmsKeyArns": {"kms:Decrypt"},  # of the source that it reads again
-        "ResultsTable.Arn": {"dynamodb:PutItem"},
+        "ResultsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},  # ResultStore.none_succeeded
         # Plans.load, Plans.stopped; Plans.save_chunk; Plans.add_to_tally, Plans.stop
         "BatchesTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         f"{DATA}/outputs/*": {"s3:PutObject"},
@@ -532,6 +536,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "SourceObjectArns": {"s3:GetObject"},
         "DataBucket.Arn": {"s3:ListBucket"},
         "AgentArns:execution::*": {"states:DescribeExecution", "states:StopExecution"},
+        HERE % ("states", "execution:${AWS::StackName}:*"): {"states:ListMapRuns"},
+        HERE % ("states", "mapRun:${AWS::StackName}/*"): {"states:UpdateMapRun"},
     },
     "ResultAggregatorRole": {
         "ResultsTable.Arn": {"dynamodb:Query"},  # ResultStore.pages
@@ -611,7 +617,7 @@ def test_a_csv_never_takes_the_place_of_what_a_batch_is_made_of() -> None:
 
 def test_the_machine_may_do_what_its_states_call_and_no_more() -> None:
     """Step Functions guide: "IAM policies for Lambda", "… nested executions", "… Distributed Map states"."""
-    here = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+    here = HERE
     execution = here % ("states", "execution:${AWS::StackName}")
     own = {f"${{{name}.Arn}}:*": {"lambda:InvokeFunction"} for name in FUNCTIONS.keys() - BESIDE_THE_MACHINE}
     named = grants("BatchProcessorRole")

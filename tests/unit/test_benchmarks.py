@@ -14,6 +14,7 @@ OURS = {
     "write_result": "ours",
     "cold_start": "prepare_batch",
     "ten_million": "aggregate, in turns",
+    "counted_cost": "transitions  counted          9   model          9",
 }
 
 

@@ -13,7 +13,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 
-from service.batch import closing
+from service.batch import closing, governed_run
 from service.batch import progress as batch_progress
 from service.console import batch_status, display, runs, saving
 from service.console.cli import check, init, local, mcp, registry, report, rerun, results, rows, ui
@@ -163,6 +163,28 @@ def status(batch: str, stack_name: str | None, *, follow: bool, as_json: bool) -
         display.print_json(known)
     else:
         display.status(known, record.slowest or ())
+    return 0
+
+
+@cli.command(epilog=examples("batch-processor concurrency last 20"))
+@batch_argument()
+@click.argument("rows", type=click.IntRange(min=1), metavar="N")
+@common
+def concurrency(batch: str, rows: int, stack_name: str | None, *, as_json: bool) -> int:
+    """Let at most N rows of a running batch be in flight from now on.
+
+    Rows are in flight a chunk at a time: the number is rounded down to whole chunks, one at least. Chunks that are at
+    work are run to their end. N is never above the batch's max_concurrency; below N, the concurrency goes on following
+    the throttling of the target.
+    """
+    stack = open_stack(stack_name)
+    record = closing.refreshed(stack.app, runs.find(stack, batch))
+    set_to = governed_run.order(stack.app, record, rows)
+    if as_json:
+        display.print_json({"batch_id": record.batch_id, **set_to})
+    else:
+        rows_now = set_to["rows_in_flight"]
+        display.tell(f"{record.batch_id}: at most {rows_now:,} rows in flight, {set_to['chunks']:,} chunks at once")
     return 0
 
 

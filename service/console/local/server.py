@@ -18,12 +18,9 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from service.console.local import cut_stacks, dynamodb_patches, history, saved_state
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from service.console.local import cut_stacks, dynamodb_patches, history, map_runs, saved_state, sync_executions
 
 _PINNED = "1.5.33"
 _context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("task_context")
@@ -61,6 +58,8 @@ def check() -> None:
     }
     for name, (module, attribute, parameters) in expected.items():
         _fits(name, getattr(module, attribute, None), parameters)
+    map_runs.check(stepfunctions, _fits)
+    sync_executions.check(stepfunctions, _fits)
     if lambda_runtime._PYTHON_WORKER_SCRIPT.count(_SCRIPT_ERROR) != 1:  # noqa: SLF001
         raise PatchMisfitError(f"ministack's worker script reports errors in another way: pin ministack=={_PINNED}")
     drain = lambda_runtime.Worker._drain_stderr_bounded  # noqa: SLF001
@@ -97,17 +96,20 @@ def _fits(name: str, found: Any, parameters: list[str]) -> None:
 
 def patch() -> None:
     """Put every patch in place."""
+    from ministack.services import stepfunctions  # noqa: PLC0415
+
     check()
+    sync_executions.patch(stepfunctions)
+    map_runs.patch(stepfunctions)
     _patch_paths()
     _patch_errors()
     _patch_quiet_functions()
 
 
 def _patch_paths() -> None:
-    """MaxConcurrencyPath and TimeoutSecondsPath count, a ResultSelector sees the context object, `..` descends.
+    """MaxConcurrencyPath and TimeoutSecondsPath count, and a ResultSelector sees the context object.
 
-    Amazon States Language: "Map state" (MaxConcurrencyPath), "Timeouts" (TimeoutSecondsPath), "Payload Template",
-    "Paths" (JSONPath, whose `$..name` is a list of all values of that name).
+    Amazon States Language: "Map state" (MaxConcurrencyPath), "Timeouts" (TimeoutSecondsPath), "Payload Template".
     """
     from ministack.services import stepfunctions as sfn  # noqa: PLC0415
 
@@ -132,24 +134,7 @@ def _patch_paths() -> None:
         selector = state_def.get("ResultSelector")
         return resolve_params(selector, data, _context.get({})) if selector else data
 
-    def descend(path: str, data: Any) -> Any:
-        name = path.removeprefix("$..")
-        return list(_named(name, data)) if name != path and name.isidentifier() else resolve_path(path, data)
-
-    sfn._resolve_path = descend  # noqa: SLF001
     sfn._execute_task, sfn._run_map_items, sfn._apply_result_selector = with_timeout, with_concurrency, select  # noqa: SLF001
-
-
-def _named(name: str, data: Any) -> Iterator[Any]:
-    """Yield the values of that name, wherever they are."""
-    if isinstance(data, dict):
-        if name in data:
-            yield data[name]
-        for value in data.values():
-            yield from _named(name, value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _named(name, value)
 
 
 def _patch_errors() -> None:

@@ -134,10 +134,10 @@ def test_a_batch_without_rules_keeps_no_tally(app: App, tool: str) -> None:  # n
     batch = prepared(app, rows_csv(9))
     updates: list[Any] = []
     event = "provide-client-params.dynamodb.UpdateItem"
-    app.dynamodb.meta.events.register(event, lambda params, **_: updates.append(params))
+    app.dynamodb.meta.events.register(event, lambda params, **_: updates.append(params["Key"]["item"]))
     fail(app, batch, 1)
     finish(app, batch, 0, ["FAILED"] * 9)
-    assert updates == []
+    assert updates == [{"S": "governor#0001"}], "whether it is throttled, which is asked by a write that is refused"
     assert stopped(app) is None
 
 

@@ -37,8 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     ask = BaseClient._make_api_call
 
     def count(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
-        first = "'first#" in str(arguments.get("Key"))
-        table = "first failures" if first else arguments.get("TableName", "")
+        key, table = str(arguments.get("Key")), arguments.get("TableName", "")
+        for begins, what in (("'first#", "first failures"), ("'governor#", "governing")):
+            table = what if begins in key else table
         counted[f"{operation} {table}".strip()] += 1
         return ask(client, operation, arguments)
 
@@ -88,6 +89,7 @@ def test_requests_of_a_whole_batch_are_those_of_the_model(app: App, asked: Count
     assert 2 * (1 + updates) - 1 == modelled["write_units", "writes of the batch record"].count
     # those that cannot be mapped have one cause; what is counted of them is not asked for afterwards
     assert asked.pop("UpdateItem first failures") == INVALID <= modelled["write_units", "first failures"].count
+    assert asked.pop("UpdateItem governing") == modelled["write_units", "chunks: is the batch throttled"].count
     plan = modelled["write_units", "plan"].count
     assert asked[f"PutItem {records}"] == 1 + plan + modelled["write_units", "records of chunks"].count
 

@@ -99,7 +99,7 @@ def test_one_case_by_hand() -> None:
     A chunk: 9 rounds of 5 rows of 2.1 s, and 0.3 s; 2,000 of them, 2 at a time: 1,000 x 19.2 s. PrepareBatch: 0.5 s,
     its start 0.5 s, 13 µs a row. AggregateResults: the same two, and the larger of 65 µs and 975 / 4,096 / 3,000 s.
     """
-    found = forecast(90_000, 2.0, Profile(durations=Durations(prepare_row=13e-6)))
+    found = forecast(90_000, 2.0, Profile(durations=Durations(prepare_row=13e-6), rows_per_chunk=45))
     assert found.phases["running"] == pytest.approx(19_200)
     assert found.phases["preparing"] == pytest.approx(2.17)
     assert found.phases["aggregating"] == pytest.approx(1 + 90_000 * 975 / 4_096 / 3_000)
@@ -118,8 +118,8 @@ def test_a_row_that_fails_takes_all_its_attempts() -> None:
 @pytest.mark.parametrize(
     ("rows", "profile", "chunk"),
     [
-        (10**6, Profile(), 45),
-        (10**6, Profile(max_attempts=10), 18),  # by the history of 25,000 events
+        (10**6, Profile(), 34),
+        (10**6, Profile(max_attempts=10), 19),  # by the history of 25,000 events
         (10**6, Profile(children="EXPRESS", row_bytes=100), 100),
         (10**6, Profile(row_bytes=7_000), 10),  # by the payload
         (10**6, Profile(row_bytes=200_000), 1),

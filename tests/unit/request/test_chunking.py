@@ -22,4 +22,5 @@ def test_a_chunk_has_fewer_rows_the_oftener_they_may_be_called() -> None:
     rows = [chunk_rows(attempts) for attempts in range(1, 101)]
     assert rows == sorted(rows, reverse=True)
     assert all(1 <= most <= CHUNK_ROWS for most in rows)
-    assert rows[2] == 45
+    assert rows[2] == 34
+    assert chunk_rows(3, throttled_seconds=0) == 100

@@ -22,7 +22,7 @@ def test_everything_but_source_and_target_has_a_default() -> None:
         "backoff_rate": 2.0,
         "initial_seconds": 1,
         "max_seconds": 60,
-        "throttled_seconds": 3_600,
+        "throttled_seconds": 1_800,
         "retry_on": None,
     }
     assert (parsed.csv.format, parsed.csv.column_style, parsed.csv.neutralise_formulas) == ("csv", "prefixed", True)

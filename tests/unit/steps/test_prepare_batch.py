@@ -351,7 +351,7 @@ def test_the_manifest_is_dealt_and_holds_every_row_once(app: App, tool: str) -> 
     batch = prepared(app, rows_csv(2_345))
     chunks = manifest(app, batch)
     assert sorted(chunk["chunk"] for chunk in chunks) == list(range(len(chunks)))
-    assert [chunk["chunk"] for chunk in chunks[:3]] == [0, 32, 16]
+    assert [chunk["chunk"] for chunk in chunks[:3]] == [0, 64, 32]
     assert all(chunk["rows"] <= chunk_rows(3) for chunk in chunks)
     seen = []
     for chunk in chunks:

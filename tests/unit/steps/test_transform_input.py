@@ -59,7 +59,7 @@ def test_a_row_as_it_travels(app: App) -> None:
         "row_id": "row_0000000002",
         "row": ["2", "text 2"],
         "target_input": {"name": "echo", "id": name, "input": {"review": "text 2"}},
-        "call": {"attempt": 1, "name": name},
+        "call": {"attempt": 1, "waits": 0, "name": name},
     }
 
 

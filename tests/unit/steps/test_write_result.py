@@ -25,9 +25,10 @@ from service.batch import closing
 from service.errors import BatchRefused, OutputRefused
 from service.models import batch_hash, call_name
 from service.plan import RetryPolicy
-from service.steps.failure import THROTTLE_WAITS, describe_failure, may_retry, wait_seconds
+from service.steps.failure import describe_failure, may_retry, wait_seconds
 from service.steps.transform_input import transform_chunk
 from service.steps.write_result import finish_chunk, handle_failure, handle_refusal, store_plain, write_output
+from service.throttling import THROTTLED_SECONDS, throttle_waits
 
 if TYPE_CHECKING:
     from service.app import App
@@ -124,7 +125,7 @@ def test_an_output_without_the_fields(app: App, batch: dict[str, Any]) -> None:
 )
 def test_an_output_that_is_no_answer(app: App, batch: dict[str, Any], output: Any, status: str, cause: str) -> None:
     """Though the field that is mapped stands in it; at the last attempt."""
-    assert write_output(app, row_event(batch, output=output, attempt=3))["status"] == status
+    assert write_output(app, row_event(batch, output=output, attempt=3, waits=SPENT))["status"] == status
     item = stored(app, "echo#run-1")
     assert item["error"]["M"]["type"]["S"] == cause
     assert item["output_data"] == {"M": {}}
@@ -135,6 +136,8 @@ def test_an_output_that_is_no_answer(app: App, batch: dict[str, Any], output: An
 # --- outputs that are refused ----------------------------------------------------------------------------------------
 
 BUSY = {"statusCode": 429, "headers": {"Retry-After": "20"}, "body": "{}"}
+DOWN = {"statusCode": 503, "headers": {"Retry-After": "20"}, "body": "{}"}  # no throttling: it uses attempts
+SPENT = throttle_waits(THROTTLED_SECONDS)  # waits of a row that has no time left for throttling
 
 
 def refusal(app: App, event: dict[str, Any]) -> dict[str, str]:
@@ -148,7 +151,7 @@ def refusal(app: App, event: dict[str, Any]) -> dict[str, str]:
 def test_a_refused_output_has_the_target_called_again_with_the_same_input(app: App, batch: dict[str, Any]) -> None:
     first = transform_chunk(app, chunk_event(batch, manifest(app, batch)[0]))["rows"][0]
     called = {"row": first["row"], "call": first["call"]}
-    refused = refusal(app, {**row_event(batch), **called, "output": BUSY})
+    refused = refusal(app, {**row_event(batch), **called, "output": DOWN})
     assert stored(app, batch["batch_id"]) == {}, "nothing is stored of a row that is called again"
     again = handle_refusal(app, {**row_event(batch), **called, "refusal": refused})
     assert (again["row_id"], again["row"]) == (first["row_id"], first["row"])
@@ -158,8 +161,32 @@ def test_a_refused_output_has_the_target_called_again_with_the_same_input(app: A
     assert again["target_input"]["input"] == first["target_input"]["input"]
 
 
+def test_an_output_that_says_that_too_much_is_asked_uses_no_attempt(app: App, batch: dict[str, Any]) -> None:
+    """Its waits have a budget in time. An agent's next execution needs a name of its own."""
+    call, names = {"attempt": 3, "waits": 0, "name": call_name(batch["batch_id"], 1, 1, 3)}, set()
+    while call["waits"] < SPENT:
+        refused = refusal(app, row_event(batch, output=BUSY, attempt=3, waits=call["waits"]))
+        call = handle_refusal(app, {**row_event(batch), "call": call, "refusal": refused})["call"]
+        assert (call["action"], call["attempt"]) == ("retry", 3)
+        assert call["wait_seconds"] >= 20
+        names.add(call["name"])
+    assert 3 <= len(names) <= SPENT
+    assert write_output(app, row_event(batch, output=BUSY, attempt=3, waits=SPENT))["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(20, "retry"), (86_400, "done")])
+def test_a_failure_that_asks_for_more_than_an_hour_is_to_be_run_again(
+    app: App, batch: dict[str, Any], seconds: int, action: str
+) -> None:
+    message = f"Error code: 429 - rate limit: please try again in {seconds}s"
+    cause = json.dumps({"errorType": "RateLimitError", "errorMessage": message})
+    said = handle_failure(app, failed(batch, {"Error": "RateLimitError", "Cause": cause}))
+    assert said["action"] == action
+    assert said["wait_seconds"] >= (seconds if action == "retry" else 0)
+
+
 def test_the_last_refused_output_is_stored_with_its_own_cause(app: App, batch: dict[str, Any]) -> None:
-    assert write_output(app, row_event(batch, output=BUSY, attempt=3))["status"] == "FAILED"
+    assert write_output(app, row_event(batch, output=BUSY, attempt=3, waits=SPENT))["status"] == "FAILED"
     assert error_of_row(app, batch)["type"] == "StatusCode429"
     assert json.loads(gzip.decompress(stored(app, batch["batch_id"])["output"]["B"])) == BUSY
 
@@ -167,7 +194,8 @@ def test_the_last_refused_output_is_stored_with_its_own_cause(app: App, batch: d
 @pytest.mark.parametrize(
     ("policy", "output"),
     [
-        ({"max_attempts": 1}, BUSY),
+        ({"max_attempts": 1}, DOWN),
+        ({"max_attempts": 1, "throttled_seconds": 0}, BUSY),
         ({"retry_on": ["ValueError"]}, BUSY),
         ({}, {**BUSY, "headers": {"Retry-After": "86400"}}),  # the quota of a day: to be run again, not waited for
         ({}, {"statusCode": 404, "body": "{}"}),
@@ -196,7 +224,7 @@ def test_what_is_logged_of_a_refused_output_holds_none_of_it(app: App, batch: di
     output = {"error": {"type": "overloaded_error", "message": "cell-4711"}}
     with pytest.raises(OutputRefused) as caught:
         write_output(app, row_event(batch, output=output, attempt=1))
-    assert json.loads(str(caught.value)) == {"retry_after_seconds": None}
+    assert json.loads(str(caught.value)) == {"retry_after_seconds": None, "throttled": True}
 
 
 def test_a_refused_row_whose_source_was_replaced_is_stored_as_failed(app: App, batch: dict[str, Any]) -> None:
@@ -212,6 +240,10 @@ def test_a_refused_row_whose_source_was_replaced_is_stored_as_failed(app: App, b
 
 def test_an_agent_that_is_found_with_a_refused_output_is_called_again(app: App, agents: dict[str, Any]) -> None:
     Machine(app, "SUCCEEDED", output=json.dumps({"retry_after": 9, **BUSY}))
+    busy = handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": "{cut"}))
+    assert (busy["action"], busy["attempt"], busy["waits"] > 0) == ("retry", 1, True)
+    assert busy["name"] == call_name(agents["batch_id"], 1, 1, 1, busy["waits"])
+    Machine(app, "SUCCEEDED", output=json.dumps({"retry_after": 9, **DOWN}))
     answer = handle_failure(app, failed(agents, {"Error": "States.TaskFailed", "Cause": "{cut"}))
     assert (answer["action"], answer["attempt"]) == ("retry", 2)
     assert answer["wait_seconds"] >= 9
@@ -286,7 +318,8 @@ def test_a_late_failure_never_replaces_a_success(app: App, batch: dict[str, Any]
         (None, "Sandbox.Timedout", True),
         (None, "Lambda.Unknown", True),
         (None, "Lambda.TooManyRequestsException", True),
-        (None, "ResourceNotFoundException", True),  # of the target's own calls
+        (None, "ResourceNotFoundException", False),  # of the target's own calls: hopeless
+        (["ResourceNotFoundException"], "ResourceNotFoundException", True),
         (None, "Lambda.ResourceNotFoundException", False),
         (None, "StepFunctions.StateMachineDoesNotExistException", False),
         (None, "States.Permissions", False),
@@ -311,7 +344,8 @@ def test_an_agents_own_error_can_be_named() -> None:
     assert may_retry(failure, None)
     # an agent that met one of these itself has failed of its own
     cause = json.dumps({"ExecutionArn": AGENT, "Status": "FAILED", "Error": "Lambda.ResourceNotFoundException"})
-    assert may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), None)
+    assert not may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), None)
+    assert may_retry(describe_failure({"Error": "States.TaskFailed", "Cause": cause}), ["States.ALL"])
 
 
 def test_waits_have_full_jitter_within_their_bounds() -> None:
@@ -513,7 +547,7 @@ THROTTLED = {
         ),
         ("StepFunctions.ExecutionLimitExceeded", None, "StepFunctions.ExecutionLimitExceeded", "throttled"),
         # of the target's own calls: its message names a service too
-        ("ClientError", "AccessDeniedException", "ClientError", "again"),
+        ("ClientError", "AccessDeniedException", "ClientError", "hopeless"),
     ],
 )
 def test_what_a_service_says_is_read_by_its_code(error: str, code: str | None, kind: str, fate: str) -> None:
@@ -521,7 +555,8 @@ def test_what_a_service_says_is_read_by_its_code(error: str, code: str | None, k
     failure = describe_failure({"Error": error, "Cause": cause})
     assert failure.kind == kind
     assert (failure.never_called, failure.throttled) == (fate == "never", fate == "throttled")
-    assert may_retry(failure, None) == (fate != "never")
+    assert failure.refused_for_now == failure.throttled
+    assert may_retry(failure, None) == (fate not in ("never", "hopeless"))
     assert may_retry(failure, ["States.ALL"]) == (fate != "never")
 
 
@@ -534,11 +569,13 @@ def test_a_call_that_is_forbidden_is_not_made_again(app: App, batch: dict[str, A
 def test_throttling_waits_and_uses_no_attempt(app: App, agents: dict[str, Any]) -> None:
     machine, call = Machine(app, "ABSENT"), {"attempt": 3, "name": "n"}
     seconds = []
-    for waits in range(1, THROTTLE_WAITS + 1):
+    allowed = throttle_waits(THROTTLED_SECONDS)
+    for waits in range(1, allowed + 1):
         answer = handle_failure(app, row_event(agents, call=call, failure=THROTTLED))
         assert (answer["action"], answer["attempt"], answer["name"], answer["waits"]) == ("retry", 3, "n", waits)
         call, seconds = answer, [*seconds, answer["wait_seconds"]]
-    assert all(low <= wait <= 2 * low + 1 for low, wait in zip((7, 15, 30, 60), seconds, strict=True))
+    longest = (10, 40, 160, 640, *[900] * (allowed - 4))
+    assert all(0.75 * most <= wait <= most for most, wait in zip(longest, seconds, strict=True))
     assert handle_failure(app, row_event(agents, call=call, failure=THROTTLED))["status"] == "FAILED"
     assert error_of_row(app, agents)["type"] == "StepFunctions.ThrottlingException"
     assert not machine.described, "no execution was begun"

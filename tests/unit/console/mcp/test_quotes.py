@@ -158,11 +158,11 @@ async def test_the_time_is_told_by_an_earlier_batch(world: Any) -> None:
         world.end(world.prepare(started["batch_id"]), ["SUCCESS"] * 2)
         told = await agent.call("check_batch", csv_s3_uri=world.source(1000, "in/more.csv"), target="echo")
     assert told["in_order"] is True
-    # 11 turns of two chunks of 45 rows, 9 times 0.5 s and 0.1 s each, then 10 rows; what is there before and after.
-    assert told["seconds"] == round(11 * 5.7 + 1.5 + 2.078 + 0.013, 1)
+    # 15 turns of two chunks of 34 rows, 7 times 0.5 s and 0.1 s each, and 0.3 s; what is there before and after.
+    assert told["seconds"] == round(15 * 4.5 + 2.078 + 0.013, 1)
     assert told["target_cost_known"] is True
     assert "0.50 s a call, by 2 calls in batch echo#" in told["basis"]
-    assert told["quote"].startswith("1,000 rows, about $0.06, about 1 min 6 s")
+    assert told["quote"].startswith("1,000 rows, about $0.06, about 1 min 10 s")
     assert told["asks_before_start"] is True
     assert len(world.executions) == 1
 
