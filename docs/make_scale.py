@@ -19,12 +19,6 @@ ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SECONDS = (1, 20)
 AT_ONCE = (10, 100, 1_000)
 USUAL = Case(rows=1_000_000, seconds=1.0, profile=Profile(concurrency=1_000))
-_DAY = 86_400
-
-
-def length(seconds: float) -> str:
-    """Return a span of time; from two days on in days."""
-    return f"{seconds / _DAY:.1f} days" if seconds >= 2 * _DAY else span(seconds)
 
 
 def times() -> str:
@@ -42,7 +36,7 @@ def times() -> str:
 
 def _cell(rows: int, each: float, at_once: int) -> str:
     found = forecast(rows, each, Profile(concurrency=at_once))
-    return length(found.seconds) + (f"; **{found.binding.name}**" if found.binding else "")
+    return span(found.seconds) + (f"; **{found.binding.name}**" if found.binding else "")
 
 
 _CASES: tuple[tuple[str, float, Profile, Account], ...] = (

@@ -112,8 +112,11 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+_DAYS_FROM = 2 * 86_400  # seconds
+
+
 def seconds(value: float | None) -> str:
-    """Return a span of time for people: `41.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Return a span of time for people: `41.2 s`, `3 min 20 s`, `2 h 5 min`, `2.3 days`."""
     if value is None:
         return "?"
     if value < 60:
@@ -121,7 +124,9 @@ def seconds(value: float | None) -> str:
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    if value < _DAYS_FROM:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{value / 86_400:.1f} days"
 
 
 def rows_text(count: int) -> str:

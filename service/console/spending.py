@@ -93,10 +93,10 @@ def _pace_line(found: Forecast) -> str:
             return f"max_concurrency {at_once:,} sets the pace, and no more of it would help"
         return f"max_concurrency {at_once:,} sets the pace: up to {most:,} no quota of AWS does"
     if quota.most is not None:
-        fits = f"about {rows_text(int(quota.most(case)))} fit"
-        return f"{quota.name} does not do for all rows ({quota.number(case)}; {fits}): {quota.ask}"
+        fit = f"about {float(f'{quota.most(case):.2g}'):,.0f}"
+        return f"Not all rows fit into one run ({quota.name}: {quota.number(case)}; {fit} do): {quota.ask}"
     useful = f"max_concurrency beyond {found.useful_concurrency:,} adds nothing"
-    return f"{quota.name} set the pace ({quota.number(case)}), and {useful}: {quota.ask}"
+    return f"{quota.name.capitalize()} set the pace ({quota.number(case)}), and {useful}: {quota.ask}"
 
 
 def so_far(app: App, record: BatchRecord) -> estimate.Cost | None:

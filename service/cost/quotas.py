@@ -281,8 +281,8 @@ OTHERS = (
     Quota(
         "time of a run",
         lambda _case: LONGEST_RUN / 86_400,
-        "days of the state machine (ours; AWS has a year)",
-        "TimeoutSeconds of the state machine",
+        "days, the time-out of the state machine",
+        "TimeoutSeconds of the state machine; AWS has a year",
         "what was not run by then is NOT_RUN, and `rerun` runs it",
         "raise max_concurrency, or run the rows in parts: execution_config.limit, then rerun",
         most=_in_a_week,

@@ -170,3 +170,19 @@ def test_a_cause_of_no_row_is_told_without_rows(capsys: pytest.CaptureFixture[st
     group = {"status": "FAILED", "error": "FAILED", "message": "the execution failed", "count": 0, "row_ids": []}
     display.causes([group], {"SUCCESS": 2, "NOT_RUN": 1_098})
     assert capsys.readouterr().out == "Why:\n  FAILED: the execution failed\n"
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        (None, "?"),
+        (1.04, "1.0 s"),
+        (59.4, "59 s"),
+        (200, "3 min 20 s"),
+        (7_500, "2 h 5 min"),
+        (172_740, "47 h 59 min"),
+        (198_720, "2.3 days"),
+    ],
+)
+def test_a_span_of_time(span: float | None, said: str) -> None:
+    assert display.seconds(span) == said

@@ -153,7 +153,7 @@ def test_a_batch_without_rows_takes_its_two_functions() -> None:
 def test_what_binds_is_named_with_its_number_and_the_next_step() -> None:
     found = case_of("time of a run")
     told = found.to_json()
-    assert told["quota"]["is"] == "7 days of the state machine (ours; AWS has a year)"
+    assert told["quota"]["is"] == "7 days, the time-out of the state machine"
     assert "max_concurrency" in told["quota"]["next"]
     assert told["seconds"] > LONGEST_RUN
     assert forecast(100, 1.0).to_json()["quota"] is None

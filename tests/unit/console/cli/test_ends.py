@@ -211,12 +211,11 @@ def test_the_quota_that_sets_the_pace_is_named_with_the_next_step() -> None:
     _, cost, pace = spending.lines(found, priced)
     assert cost.endswith(" and $90.00 for the target, price_per_row_usd of its registration")
     assert pace.startswith(
-        "functions at once set the pace (9 functions of the account at once), and max_concurrency beyond 9 "
+        "Functions at once set the pace (9 functions of the account at once), and max_concurrency beyond 9 "
         "adds nothing: ask AWS for more"
     )
     assert spending.lines(forecast(10**7, 20.0), priced)[2].startswith(
-        "time of a run does not do for all rows (7 days of the state machine (ours; AWS has a year); "
-        "about 291,676 rows fit)"
+        "Not all rows fit into one run (time of a run: 7 days, the time-out of the state machine; about 290,000 do): "
     )
     assert "all of them at once" in spending.lines(forecast(1, 1.0), priced)[2]
     assert spending.lines(forecast(1, 1.0), priced)[0].startswith("About 3.4 s for 1 row: ")
