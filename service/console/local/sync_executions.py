@@ -6,7 +6,6 @@ Step Functions API reference, "StartSyncExecution": output is set only if the ex
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +18,24 @@ _EVERY_DEPTH = re.compile(r"\$\.\.([A-Za-z_][A-Za-z0-9_]*)")
 def check(stepfunctions: Any, fits: Callable[[str, Any, list[str]], None]) -> None:
     """Look at all that is leaned on; `fits` raises for what is not as it was."""
     fits("stepfunctions._resolve_path", getattr(stepfunctions, "_resolve_path", None), ["path", "data"])
-    fits("stepfunctions._start_sync_execution", getattr(stepfunctions, "_start_sync_execution", None), ["data"])
+    told = ["service_key", "action", "result"]
+    fits("stepfunctions._sdk_json_result", getattr(stepfunctions, "_sdk_json_result", None), told)
 
 
 def patch(stepfunctions: Any) -> None:
     """Put both in place."""
-    resolve, start = stepfunctions._resolve_path, stepfunctions._start_sync_execution  # noqa: SLF001
+    resolve, answered = stepfunctions._resolve_path, stepfunctions._sdk_json_result  # noqa: SLF001
 
     def resolved(path: str, data: Any) -> Any:
         found = _EVERY_DEPTH.fullmatch(path) if isinstance(path, str) else None
         return resolve(path, data) if found is None else list(_named(found[1], data))
 
-    def started(data: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        status, headers, body = start(data)
-        answer = json.loads(body)
-        if status == 200 and answer.get("status") != "SUCCEEDED":
-            for name in ("output", "outputDetails"):
-                answer.pop(name, None)
-            body = json.dumps(answer).encode()
-        return status, headers, body
+    def told(service_key: str, action: str, result: Any) -> Any:
+        if action == "StartSyncExecution" and result.get("status") != "SUCCEEDED":
+            result = {name: value for name, value in result.items() if name not in ("output", "outputDetails")}
+        return answered(service_key, action, result)
 
-    stepfunctions._resolve_path, stepfunctions._start_sync_execution = resolved, started  # noqa: SLF001
+    stepfunctions._resolve_path, stepfunctions._sdk_json_result = resolved, told  # noqa: SLF001
 
 
 def _named(name: str, data: Any) -> Iterator[Any]:

@@ -140,7 +140,7 @@ print(json.dumps([called(good), called(bad), called(good + "-absent")]))
     [
         ("del stepfunctions._run_distributed_map", "stepfunctions._run_distributed_map"),
         ("stepfunctions._update_map_run = lambda arn: None", "stepfunctions._update_map_run"),
-        ("stepfunctions._start_sync_execution = lambda arn: None", "stepfunctions._start_sync_execution"),
+        ("stepfunctions._sdk_json_result = lambda arn: None", "stepfunctions._sdk_json_result"),
         (
             "stepfunctions._run_distributed_map = lambda state_def, raw_input, effective, iterator, execution, ctx: 0",
             "children",
