@@ -51,7 +51,7 @@ def test_chunks_of_a_tool_that_may_be_called_twice_run_in_express_executions(dep
 
 def test_what_is_left_of_an_express_chunk_is_run_by_a_standard_one(deployed: Any) -> None:
     """A row that asks for a wait of ten minutes cannot be waited for: its chunk is run again, for that row alone."""
-    lines = source("left", 12).splitlines()
+    lines = source("left-over", 12).splitlines()
     lines[0] += ",busy,after"
     lines[1:] = [f"{line},{int(number == 4)},600" for number, line in enumerate(lines[1:], 1)]
     deployed.write("left.csv", "\n".join(lines) + "\n")
@@ -59,7 +59,7 @@ def test_what_is_left_of_an_express_chunk_is_run_by_a_standard_one(deployed: Any
     result = deployed.json("run", "left.csv", "--target", PROBE_ARN, "--mapping", "left.json", "--idempotent")
     assert (result["status"], result["counts"]["SUCCESS"]) == ("SUCCEEDED", 12)
     assert (result["chunks"]["type"], result["chunks"]["run_again"]) == ("EXPRESS", 1)
-    calls = {path.name: path.stat().st_size for path in (deployed.folder / "probe" / "left").glob("calls-*")}
+    calls = {path.name: path.stat().st_size for path in (deployed.folder / "probe" / "left-over").glob("calls-*")}
     assert calls == {f"calls-{number}": 1 + (number == 4) for number in range(1, 13)}, "no row is paid for twice"
     assert deployed.stack.app.records.chunk_counts(result["batch_id"], 1) == {"SUCCESS": 12}
 
