@@ -21,6 +21,8 @@ INNER = 5  # rows in flight per chunk that concurrency is split into
 EXPRESS_INNER = 20  # the same in an EXPRESS execution, whose time is paid for
 # Five minutes of an EXPRESS execution, less what its functions wait for and the storing of the last results takes.
 EXPRESS_SECONDS = 240
+FIRST_ROWS = 20  # that all fail for one cause, before a batch is stopped for it
+SHARDS = 16  # partition keys a day of timestamp-index is spread over
 LONGEST_RUN = 7 * 86_400  # seconds: TimeoutSeconds of the state machine
 
 # S3 guide, "Naming Amazon S3 objects" and "Multipart upload limits": 10,000 parts of 5 MiB to 5 GiB, so 80 GB.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from service.batch import failing_alike
+from service.limits import FIRST_ROWS
 from service.models import RowStatus
 from service.s3 import bodies, objects
 from service.source import csv_rows
@@ -28,7 +29,7 @@ _NOT_RUN = {  # by the reason for which a batch was stopped
     "max_failures": "the batch was stopped: more rows than max_failures allows had failed",
     "max_failure_rate": "the batch was stopped: a larger share of rows than max_failure_rate allows had failed",
     "max_cost_usd": "the batch was stopped: max_cost_usd was spent",
-    failing_alike.REASON: f"the batch was stopped: its first {failing_alike.FIRST} rows all failed for one cause; "
+    failing_alike.REASON: f"the batch was stopped: its first {FIRST_ROWS} rows all failed for one cause; "
     "run them with keep_going (--keep-going) to insist",
 }
 
@@ -57,28 +58,39 @@ class Absence:
     def _run_of(self, number: int) -> _Run | None:
         """Return the last run that held the row."""
         if self._runs is None:
-            self._runs = [
-                _Run(self._app, self._record, run, key)
-                for run in reversed(self._record.runs)
-                for key in self._record.manifests(int(run["run"]))
-            ]
+            self._runs = [held for run in reversed(self._record.runs) for held in _held(self._app, self._record, run)]
         return next((run for run in self._runs if run.status(number) is not None), None)
 
 
-class _Run:
-    """The rows that a manifest of a run held, and which of its chunks were skipped."""
+def _held(app: App, record: BatchRecord, run: dict[str, Any]) -> list[_Run]:
+    """Return what the manifests of a run held, the last one first; the run's finished chunks are read once."""
+    number = int(run["run"])
+    aborted = (record.stop_reason if number == record.run else run.get("stop_reason")) == "aborted"
+    ended: dict[int, bool] = {}
+    lost: dict[int, dict[str, list[str]]] = {}
+    for chunk in app.records.chunks(record.batch_id, number):
+        ended[chunk.number] = bool(chunk.counts.get(RowStatus.NOT_RUN.value))
+        if chunk.lost:
+            lost[chunk.number] = chunk.lost
+    return [_Run(_spans(app, key), ended, lost, aborted=aborted) for key in record.manifests(number)]
 
-    def __init__(self, app: App, record: BatchRecord, run: dict[str, Any], manifest_key: str) -> None:
-        number = int(run["run"])
-        last = number == record.run
-        self._aborted = (record.stop_reason if last else run.get("stop_reason")) == "aborted"
-        self._ended: dict[int, bool] = {}  # chunks that ended, and whether they were skipped
-        self._lost: dict[int, dict[str, list[str]]] = {}  # by chunk, why rows of it are missing
-        for chunk in app.records.chunks(record.batch_id, number):
-            self._ended[chunk.number] = bool(chunk.counts.get(RowStatus.NOT_RUN.value))
-            if chunk.lost:
-                self._lost[chunk.number] = chunk.lost
-        spans = sorted(_spans(app, manifest_key))
+
+class _Run:
+    """The rows that a manifest of a run held, by spans: first row, row after the last, and chunk.
+
+    `ended`: chunks that ended, and whether they were skipped. `lost`: by chunk, why rows of it are missing.
+    """
+
+    def __init__(
+        self,
+        spans: list[tuple[int, int, int]],
+        ended: dict[int, bool],
+        lost: dict[int, dict[str, list[str]]],
+        *,
+        aborted: bool,
+    ) -> None:
+        self._ended, self._lost, self._aborted = ended, lost, aborted
+        spans = sorted(spans)
         self._begins = array("q", (first for first, _, _ in spans))
         self._ends = array("q", (end for _, end, _ in spans))
         self._chunks = array("q", (chunk for _, _, chunk in spans))

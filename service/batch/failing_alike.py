@@ -1,7 +1,8 @@
 """A batch whose first rows all fail for one cause is stopped: the others would be paid for and fail as well.
 
-Every stored failure adds to one item of the run, until FIRST are there or two of them have different causes; after that
-nothing is written or asked any more. At FIRST failures in several chunks the results tell whether any row succeeded.
+Every stored failure adds to one item of the run, until FIRST_ROWS are there or two of them have different causes; after
+that nothing is written or asked any more. At so many failures in several chunks the results tell whether any row
+succeeded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from service.causes import template
+from service.limits import FIRST_ROWS
 from service.models import row_number
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from service.models import Result
     from service.plan import Plan
 
-FIRST = 20  # rows
 REASON = "failing_alike"
 
 
@@ -31,7 +32,7 @@ def count_failure(app: App, plan: Plan, event: RunEvent, chunk: int, result: Res
     counted = app.plans.count_first_failure(batch_id, run, cause, row_number(result.row_id) or 0, chunk, plan.ttl)
     if counted is not None:
         failures, chunks = counted
-        if failures < FIRST or chunks == 1:
+        if failures < FIRST_ROWS or chunks == 1:
             return
         if app.store.none_succeeded(batch_id, run):
             app.plans.stop(batch_id, run, REASON)

@@ -20,12 +20,13 @@ from service.batch.governor import Governing, decided, held, unthrottled
 from service.cost.workload import concurrency
 from service.errors import BatchRefused, Problem
 from service.models import BatchStatus
-from service.store.governing import Governings, Kept
+from service.store.governing import Kept
 
 if TYPE_CHECKING:
     from service.app import App
     from service.plan import Plan
     from service.record import BatchRecord
+    from service.store.governing import Governings
 
 
 def count_throttling(governings: Governings, stepfunctions: Any, plan: Plan, batch_id: str, run: int) -> None:
@@ -51,14 +52,13 @@ def count_chunk(  # noqa: PLR0913 - whose chunk, and of how many rows
             _decide(governings, stepfunctions, batch_id, run, kept, plan.ttl)
 
 
-def set_by_hand(  # noqa: PLR0913 - where it is kept, whose it is, and what it is to be
-    dynamodb: Any, stepfunctions: Any, table: str, record: BatchRecord, inner: int, rows_in_flight: int
+def set_by_hand(
+    governings: Governings, stepfunctions: Any, record: BatchRecord, inner: int, rows_in_flight: int
 ) -> int:
     """Let so many rows be in flight from now on, and no more; return the chunks at once that this makes.
 
     Raises ClientError when Step Functions or the table refuses, LookupError when the run has no Map Run yet.
     """
-    governings = Governings(dynamodb, table)
     kept = governings.find(record.batch_id, record.run) or Kept()
     map_run = _map_run(stepfunctions, record.execution_arn)
     if not map_run:
@@ -88,9 +88,8 @@ def order(app: App, record: BatchRecord, rows_in_flight: int) -> dict[str, int]:
             f"{rows_in_flight:,} is more than the batch's max_concurrency, {most:,}: that is set when it is started"
         )
         raise BatchRefused([Problem("", message)])
-    table = app.settings.batches_table
     try:
-        outer = set_by_hand(app.dynamodb, app.stepfunctions, table, record, plan.inner, rows_in_flight)
+        outer = set_by_hand(app.governings, app.stepfunctions, record, plan.inner, rows_in_flight)
     except LookupError as early:
         raise BatchRefused([Problem("", str(early))]) from early
     return {"rows_in_flight": outer * plan.inner, "chunks": outer}

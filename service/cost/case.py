@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from service.cost.usage import EXPRESS_ROW_SECONDS
 from service.cost.usage import EXPRESS_SECONDS as EXPRESS_CHUNK_SECONDS
-from service.cost.workload import Profile
+from service.cost.workload import Profile, rows_of_a_chunk
 from service.limits import CHUNK_BYTES
 
 # Seconds beside the target's own, taken and not measured on AWS: of a row, two transitions and WriteResult; of a chunk,
@@ -55,9 +55,7 @@ class Case:
         profile = self.profile
         by_payload = int(CHUNK_BYTES // (2 * profile.row_bytes + _WIRE_BYTES))
         most = max(1, min(profile.chunk_rows, by_payload))
-        if self.rows > profile.outer * most:
-            return most
-        return min(most, max(1, profile.inner, math.ceil(self.rows / (4 * profile.outer))))
+        return rows_of_a_chunk(self.rows, most, profile.outer, profile.inner)
 
     @property
     def wanted_seconds(self) -> float:

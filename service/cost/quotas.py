@@ -23,11 +23,10 @@ from service.cost.usage import (
     units,
 )
 from service.cost.workload import BESIDE_OUTPUT
-from service.limits import KEPT_IN_ITEM, LONGEST_RUN, PART
+from service.limits import KEPT_IN_ITEM, LONGEST_RUN, PART, SHARDS
 
 # "Quotas related to state throttling", "… API action throttling" (Step Functions guide) name these three regions.
 LARGE_REGIONS = frozenset({"us-east-1", "us-west-2", "eu-west-1"})
-SHARDS = 16  # of timestamp-index for each day, as service/store/results.py deals them
 MANIFEST_LINE = 80  # bytes of a chunk in a manifest
 PREPARE_SECONDS = 840  # of PrepareBatch: its time-out of 900 s, less what is kept for the end (service/source/pace.py)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.cost.workload import BESIDE_OUTPUT
-from service.limits import KEPT_IN_ITEM, PAGE_BYTES, PART
+from service.limits import FIRST_ROWS, KEPT_IN_ITEM, PAGE_BYTES, PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,6 @@ WRITE_UNIT, READ_UNIT, STORED_BYTES = 1024, 4096, 100
 CHUNK_RECORD = 250  # bytes of a finished chunk's record
 STATUS_ENTRY, TIMESTAMP_ENTRY = 250, 190  # bytes of an index's entry beside row and error
 RECORD_WRITES = 9  # of the batch record and its entry: made, prepared, aggregating, closed; and one that is refused
-FIRST_FAILURES = 20  # counted, to see whether the first rows all fail alike
 RECORD_READS = 3  # by AggregateResults, the last before the CSV appears
 DAYS = 30.4  # of a month
 
@@ -164,7 +163,7 @@ def _writes(work: Work, profile: Profile) -> Iterator[Term]:
     yield Term("write_units", failed, work.unsuccessful, "failures in status-index")
     yield Term("write_units", late, work.replaced, "results replaced in timestamp-index")
     yield Term("write_units", failed, work.replaced, "results replaced in status-index")
-    yield Term("write_units", 1, min(FIRST_FAILURES, work.unsuccessful), "first failures")
+    yield Term("write_units", 1, min(FIRST_ROWS, work.unsuccessful), "first failures")
     yield Term("write_units", 1, work.chunks, "records of chunks")
     if profile.outer > 1:
         yield Term("write_units", 1, work.chunks, "chunks: is the batch throttled")

@@ -45,6 +45,11 @@ def concurrency(most: int, children: str = "STANDARD") -> tuple[int, int]:
     return outer, most // outer
 
 
+def rows_of_a_chunk(rows: int, most: int, outer: int, inner: int) -> int:
+    """Return how many rows a chunk has: fewer in a small batch, which in few chunks would not reach its concurrency."""
+    return most if rows > outer * most else min(most, max(1, inner, math.ceil(rows / (4 * outer))))
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
     """Seconds that functions run: for a call, and for each row of it.

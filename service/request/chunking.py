@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from service.cost.workload import chunk_rows, concurrency
+from service.cost.workload import chunk_rows, concurrency, rows_of_a_chunk
 from service.limits import CHUNK_BYTES, CHUNK_ROWS, ROW_BYTES
 from service.plan import RetryPolicy
 from service.request.child_executions import EXPRESS, call_seconds, choose
@@ -77,7 +76,9 @@ class Layout:
         """All chunks in row order; none holds rows on both sides of the limit."""
         sized = self._sized(records, columns)
         ahead = list(islice(sized, self.outer * self._most + 1))
-        chunker = csv_rows.Chunker(self._size(len(ahead)), CHUNK_BYTES)
+        seen = len(ahead) if self.limit is None else min(len(ahead), self.limit)
+        size = rows_of_a_chunk(seen, self._most, self.outer, self.inner)
+        chunker = csv_rows.Chunker(size, CHUNK_BYTES)
         closed: list[Chunk] = []
         for record, row_bytes in chain(ahead, sized):
             if self.limit is not None and record.number == self.limit + 1:
@@ -90,13 +91,6 @@ class Layout:
         if last := chunker.finish():
             closed.append(last)
         return [replace(chunk, number=number) for number, chunk in enumerate(closed)]
-
-    def _size(self, seen: int) -> int:
-        """Rows of a chunk: fewer in a small batch, which in few chunks would not reach its concurrency."""
-        rows = seen if self.limit is None else min(seen, self.limit)
-        if rows > self.outer * self._most:
-            return self._most
-        return min(self._most, max(1, self.inner, math.ceil(rows / (4 * self.outer))))
 
     def _sized(self, records: Iterable[Record], columns: Sequence[str]) -> Iterator[tuple[Record, int]]:
         """Each row without its cells, and the bytes it takes on its way; rows that do not travel take none."""

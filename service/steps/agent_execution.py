@@ -51,8 +51,13 @@ def output_of(answer: Mapping[str, Any]) -> Any:
     output, error, cause = (next(iter(answer.get(name) or ()), None) for name in ("Output", "Error", "Cause"))
     if answer["Status"] == "SUCCEEDED":
         return json.loads(output or "null")
-    details = {"ExecutionArn": "", "Status": answer["Status"], "Error": error, "Cause": cause}
-    return describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
+    return _failed({"Status": answer["Status"], "Error": error, "Cause": cause})
+
+
+def _failed(details: Mapping[str, Any]) -> Failure:
+    """Return the failure of an execution as a task that waits for it would have told it: Status, Error and Cause."""
+    cause = json.dumps({"ExecutionArn": "", **details})
+    return describe_failure({"Error": "States.TaskFailed", "Cause": cause})
 
 
 def find_out(stepfunctions: Any, plan: Plan, call: Call, failure: Failure) -> Finished | Running | Failure:
@@ -85,9 +90,7 @@ def find_out(stepfunctions: Any, plan: Plan, call: Call, failure: Failure) -> Fi
     started_at, stopped_at = now_iso(execution["startDate"]), now_iso(execution["stopDate"])
     if status == "SUCCEEDED":
         return Finished(json.loads(execution["output"]), started_at, stopped_at)
-    details = {"ExecutionArn": arn, "Status": status}
-    details.update({key.capitalize(): execution[key] for key in ("error", "cause") if key in execution})
-    ended = describe_failure({"Error": "States.TaskFailed", "Cause": json.dumps(details)})
+    ended = _failed({"Status": status, "Error": execution.get("error"), "Cause": execution.get("cause")})
     return replace(ended, took_ms=elapsed_ms(started_at, stopped_at))
 
 

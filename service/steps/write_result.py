@@ -130,8 +130,7 @@ def _refuse_for_another_call(app: App, plan: Plan, event: AnsweredRow, failure: 
 
 def _may_wait(policy: RetryPolicy, failure: Failure, waits: int) -> bool:
     """Tell whether a call met throttling, and its row may wait for more of it after so many waits."""
-    stated = failure.retry_after_seconds or 0
-    return failure.throttled and stated <= LONGEST_STATED_WAIT and waits < throttle_waits(policy.throttled_seconds)
+    return failure.throttled and waits < throttle_waits(policy.throttled_seconds)
 
 
 def _result(app: App, event: RowEvent, plan: Plan, status: RowStatus) -> Result:
@@ -215,9 +214,7 @@ def handle_failure(app: App, event: FailedRow) -> Decision:
             try:
                 return _decision(call, "done", status=write_output(app, _answered(event, met))["status"])
             except OutputRefused as error:
-                if error.throttled:
-                    return _wait(app, plan, event, error.retry_after_seconds, reached=True)
-                return _next_call(plan, event, stated_wait(error.retry_after_seconds))
+                return _call_after(app, plan, event, error.retry_after_seconds, throttled=error.throttled)
         failure = met
     again = _again(app, plan, event, failure)
     if again is None:
@@ -257,10 +254,8 @@ def handle_refusal(app: App, event: RefusedRow) -> dict[str, Any]:
     plan = app.plans.load(event["batch_id"], event["plan"])
     failure, row = describe_failure(event["refusal"]), _row(app, plan, event["row"])
     if row:
-        again, stated = None, failure.retry_after_seconds
-        if failure.throttled:
-            again = _wait(app, plan, event, stated, reached=True)
-        call = _in_time(event, plan, again or _next_call(plan, event, stated_wait(stated)))
+        stated, throttled = failure.retry_after_seconds, failure.throttled
+        call = _in_time(event, plan, _call_after(app, plan, event, stated, throttled=throttled))
         given = target_input_again(app.plans, event, row)
     else:
         why = replace(failure, message="the target is to be called again, and the source was replaced: no row to read")
@@ -281,9 +276,26 @@ def _again(app: App, plan: Plan, event: FailedRow, failure: Failure) -> Decision
         return None
     if app.plans.stopped(event["batch_id"]):
         return None
+    stated, reached = failure.retry_after_seconds, not failure.refused_for_now
+    return _call_after(app, plan, event, stated, throttled=throttled, reached=reached)
+
+
+def _call_after(  # noqa: PLR0913 - whose call it was, and how it ended
+    app: App,
+    plan: Plan,
+    event: FailedRow | RefusedRow,
+    stated: float | None,
+    *,
+    throttled: bool,
+    reached: bool = True,
+) -> Decision:
+    """Return the decision to make the same attempt again after throttling, or the next one after anything else.
+
+    `stated`: the wait that the target asks for, in seconds. `reached`: whether the call came to the target.
+    """
     if throttled:
-        return _wait(app, plan, event, failure.retry_after_seconds, reached=not failure.refused_for_now)
-    return _next_call(plan, event, stated_wait(failure.retry_after_seconds))
+        return _wait(app, plan, event, stated, reached=reached)
+    return _next_call(plan, event, stated_wait(stated))
 
 
 def _wait(app: App, plan: Plan, event: FailedRow | RefusedRow, stated: float | None, *, reached: bool) -> Decision:

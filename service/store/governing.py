@@ -12,6 +12,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from service.store.plans import of_record
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -105,13 +107,7 @@ class Governings:
 
     def execution_arn(self, batch_id: str) -> str:
         """Return the execution that the batch's record names; "" without one."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table,
-            Key={"batch_id": {"S": batch_id}, "item": {"S": "batch"}},
-            ProjectionExpression="#arn",
-            ExpressionAttributeNames={"#arn": "execution_arn"},
-        )
-        return str(answer.get("Item", {}).get("execution_arn", {}).get("S", ""))
+        return str(of_record(self._dynamodb, self._table, batch_id, "execution_arn").get("S", ""))
 
 
 def _key(batch_id: str, run: int) -> dict[str, Any]:

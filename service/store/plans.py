@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 _SLOTS = 64  # of a tally's item
 
 
+def of_record(dynamodb: Any, table: str, batch_id: str, name: str) -> dict[str, Any]:
+    """Return one attribute of a batch's record in wire form, strongly consistent; {} where there is none."""
+    answer = dynamodb.get_item(
+        TableName=table,
+        Key={"batch_id": {"S": batch_id}, "item": {"S": "batch"}},
+        ProjectionExpression="#name",
+        ExpressionAttributeNames={"#name": name},
+        ConsistentRead=True,
+    )
+    attribute: dict[str, Any] = answer.get("Item", {}).get(name, {})
+    return attribute
+
+
 class PlanMissing(Exception):
     """The chunk names a plan that is not stored: its batch was deleted, or the event is not ours."""
 
@@ -69,14 +82,7 @@ class Plans:
 
     def stopped(self, batch_id: str) -> bool:
         """Whether no further row of the batch is to be run."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table,
-            Key={"batch_id": {"S": batch_id}, "item": {"S": "batch"}},
-            ProjectionExpression="#stop",
-            ExpressionAttributeNames={"#stop": "stop"},
-            ConsistentRead=True,
-        )
-        return bool(answer.get("Item", {}).get("stop", {}).get("BOOL"))
+        return bool(of_record(self._dynamodb, self._table, batch_id, "stop").get("BOOL"))
 
     def stop(self, batch_id: str, run: int, reason: str) -> None:
         """Set the stop flag of a run that is under way, if nothing has yet."""

@@ -14,8 +14,9 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from service.limits import SHARDS
 from service.models import FAILURES, RowStatus, row_number
-from service.store.results import SHARDS, time_bucket
+from service.store.results import time_bucket
 from service.store.tables import ResultItem
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from service.limits import SHARDS
 from service.models import Result, RowStatus, now_iso
 from service.store import attribute_values
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LOOKED_THROUGH = 5  # pages of 1 MB
-SHARDS = 16  # partition keys a day of timestamp-index is spread over
 
 # The clauses of the conditional put. An expired item counts as absent: DynamoDB deletes it within days, not at once.
 _ABSENT = "attribute_not_exists(#row_id)"

@@ -543,21 +543,7 @@ def answer(kind: str, output: Any, sent: Any, name: str) -> dict[str, Any]:
             "SdkResponseMetadata": {"RequestId": _HEADERS["x-amzn-RequestId"]},
             "StatusCode": 200,
         }
-    if kind == "sync_agent":  # both are texts, and so escaped once more (Step Functions API reference)
-        return {
-            "BillingDetails": {"BilledDurationInMilliseconds": 0, "BilledMemoryUsedInMB": 0},
-            "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'express')}:{name}:{'0' * 36}",
-            "Input": json.dumps(sent, separators=(",", ":")),
-            "InputDetails": {"Included": True},
-            "Name": name,
-            "Output": output,
-            "OutputDetails": {"Included": True},
-            "StartDate": 1_700_000_000_000,
-            "StateMachineArn": TARGETS["agent"],
-            "Status": "SUCCEEDED",
-            "StopDate": 1_700_000_000_000,
-        }
-    return {
+    answered = {
         "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'execution')}:{name}",
         "Input": sent,
         "InputDetails": {"Included": True},
@@ -568,6 +554,14 @@ def answer(kind: str, output: Any, sent: Any, name: str) -> dict[str, Any]:
         "StateMachineArn": TARGETS["agent"],
         "Status": "SUCCEEDED",
         "StopDate": 1_700_000_000_000,
+    }
+    if kind == "agent":
+        return answered
+    return {  # input and output are texts, and so escaped once more (Step Functions API reference)
+        **answered,
+        "BillingDetails": {"BilledDurationInMilliseconds": 0, "BilledMemoryUsedInMB": 0},
+        "ExecutionArn": f"{TARGETS['agent'].replace('stateMachine', 'express')}:{name}:{'0' * 36}",
+        "Input": json.dumps(sent, separators=(",", ":")),
     }
 
 

@@ -136,22 +136,21 @@ def test_one_decision_at_a_time(governings: Governings) -> None:
     assert not governings.decide(BATCH, 1, Kept(), state, None)
 
 
-def test_a_number_set_by_hand(governings: Governings, app: App, clock: Clock) -> None:
+def test_a_number_set_by_hand(governings: Governings, clock: Clock) -> None:
     machine, record = Machine(), BatchRecord(BATCH, execution_arn=EXECUTION, run=1, expires_at=2_000_000_000)
-    table = app.settings.batches_table
-    assert set_by_hand(app.dynamodb, machine, table, record, 5, 32) == 6
+    assert set_by_hand(governings, machine, record, 5, 32) == 6
     for _ in range(200):
         count_chunk(governings, machine, ordered(), BATCH, 1, 30)
         clock.now += WINDOW
     assert set(machine.told) == {6}, "it is a ceiling"
-    assert set_by_hand(app.dynamodb, machine, table, record, 5, 2) == 1
+    assert set_by_hand(governings, machine, record, 5, 2) == 1
     assert machine.told[-1] == 1
     machine.fails = True
     with pytest.raises(ClientError):
-        set_by_hand(app.dynamodb, machine, table, record, 5, 2)
+        set_by_hand(governings, machine, record, 5, 2)
     nowhere = BatchRecord("other#1", run=1)
     with pytest.raises(LookupError, match="other#1"):
-        set_by_hand(app.dynamodb, machine, table, nowhere, 5, 2)
+        set_by_hand(governings, machine, nowhere, 5, 2)
 
 
 def test_chunks_at_once_are_those_of_the_order() -> None:
