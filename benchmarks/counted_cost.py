@@ -30,6 +30,7 @@ from service.batch.stopping import profile_of
 from service.console import runs, stacks
 from service.console.local.stack import Embedded
 from service.cost.estimate import money, spent
+from service.cost.workload import rows_of_a_chunk
 from service.store.results import item_bytes
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def report(stack: Stack, rows: int, folder: Path, embedded: Embedded) -> None:
     profile = profile_of(plan, item_bytes=sizes)
     cost = spent(counts, profile, chunks=counted["chunks"], retries=0)
     modelled = {
-        "chunks": math.ceil(rows / profile.chunk_rows),
+        "chunks": math.ceil(rows / rows_of_a_chunk(rows, profile.chunk_rows, profile.outer, profile.inner)),
         "transitions": cost.parts["transitions"].quantity,
         "requests": cost.parts["lambda_requests"].quantity,
         "write units": sum(term.quantity for term in cost.terms if term.part == "write_units" and of_items(term.of)),
